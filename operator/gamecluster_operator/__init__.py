@@ -1,0 +1,1 @@
+"""The operator: watches GameCluster objects and makes the cluster what they say."""

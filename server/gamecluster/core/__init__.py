@@ -1,0 +1,1 @@
+"""Every decision of one pod, sans-I/O: events in, effects out, time as a parameter."""

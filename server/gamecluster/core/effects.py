@@ -1,0 +1,97 @@
+"""What to do: the outputs of ``Node.handle``. Imperative, closed union; every interpreter ends in ``assert_never``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from .messages import Fields, Incarnation, Message, Op, Record
+
+
+class Level(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+
+
+class SendPeer(Struct, frozen=True):
+    """Send now, in order, on the link to ``peer``; drop if there is none."""
+
+    peer: Incarnation
+    message: Message
+
+
+class ReadRecord(Struct, frozen=True):
+    """Read the Lease from its store; answered by RecordRead or RecordReadFailed."""
+
+
+class WriteRecord(Struct, frozen=True):
+    """Replace the Lease if its resourceVersion is still ``record.version``; answered by RecordWritten, -Conflicted or -Unanswered."""
+
+    request: int
+    record: Record
+
+
+class Answer(Struct, frozen=True):
+    """Answer PlayerJoined/PlayerMoved ``request``. ``join``: an ok answer to a join, to which the shell adds token and state."""
+
+    request: int
+    ok: bool
+    response: Fields
+    join: bool = False
+
+
+class DeliverPatch(Struct, frozen=True):
+    """Event ``patch`` to every local subscriber of topic ``game``. Comes after the answers of the same commit."""
+
+    epoch: int
+    seq: int
+    ops: list[Op]
+
+
+class DeliverState(Struct, frozen=True):
+    """Event ``state`` to every local subscriber of ``game``: the gap is too big for patches. State: ``node.visible_tables()``."""
+
+    epoch: int
+    seq: int
+
+
+class Deliver(Struct, frozen=True):
+    """A broadcast to the local subscribers of ``topic``. ``payload`` is JSON."""
+
+    topic: str
+    event: str
+    payload: bytes
+
+
+class Replace(Struct, frozen=True):
+    """Close channel ``game`` of this connection: its player has joined by another one."""
+
+    connection: int
+    player: str
+
+
+class Say(Struct, frozen=True):
+    """A line for people: a decision with its reason."""
+
+    level: Level
+    text: str
+
+
+class Drained(Struct, frozen=True):
+    """Nothing depends on this pod any more: the process may end."""
+
+
+Effect = (
+    SendPeer
+    | ReadRecord
+    | WriteRecord
+    | Answer
+    | DeliverPatch
+    | DeliverState
+    | Deliver
+    | Replace
+    | Say
+    | Drained
+)

@@ -1,0 +1,134 @@
+"""What happened: the inputs of ``Node.handle(event, now)``. Past tense, closed union."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from .messages import Fields, Incarnation, Message, Record
+
+
+class Ticked(Struct, frozen=True):
+    """Sent every 20 ms. A gap far above that tells the node that its own loop was stalled."""
+
+
+class LinkUp(Struct, frozen=True):
+    """An authenticated link to ``peer`` works (again). Sent anew when a link replaces another of the same peer."""
+
+    peer: Incarnation
+    url: str | None
+    revision: str
+
+
+class LinkDown(Struct, frozen=True):
+    """The last link to ``peer`` is gone: reset, closed, or silent for so long that it was given up."""
+
+    peer: Incarnation
+    reason: str
+
+
+class PeerSaid(Struct, frozen=True):
+    peer: Incarnation
+    message: Message
+
+
+class RecordRead(Struct, frozen=True):
+    """A read of the Lease that went to its store (never a cache). None: there is no Lease."""
+
+    record: Record | None
+
+
+class RecordReadFailed(Struct, frozen=True):
+    reason: str
+
+
+class RecordWritten(Struct, frozen=True):
+    """Write ``request`` was accepted; ``version`` is the Lease's new resourceVersion."""
+
+    request: int
+    version: int
+
+
+class RecordConflicted(Struct, frozen=True):
+    """409. Not a proof that the write did not land: its first try may have (a repeated request)."""
+
+    request: int
+
+
+class RecordUnanswered(Struct, frozen=True):
+    """Timed out, reset or 5xx: it may have landed, or land later."""
+
+    request: int
+    reason: str
+
+
+class PlayerJoined(Struct, frozen=True):
+    """A client's join of topic ``game``. ``stay`` comes from a verified token. ``request`` is unique in this process."""
+
+    request: int
+    connection: int
+    player: str
+    stay: str | None
+    nonce: str | None
+
+
+class PlayerMoved(Struct, frozen=True):
+    """A client's push on topic ``game``. Answered by exactly one ``Answer`` with this ``request``."""
+
+    request: int
+    connection: int
+    player: str
+    event: str
+    payload: Fields
+    n: int | None
+
+
+class PlayerLeft(Struct, frozen=True):
+    """The player's connection is gone, or (``wanted``) the player left the topic. Not answered."""
+
+    connection: int
+    player: str
+    wanted: bool
+
+
+class Published(Struct, frozen=True):
+    """A local channel broadcasts to everyone on ``topic``, on every pod. ``payload`` is JSON."""
+
+    topic: str
+    event: str
+    payload: bytes
+
+
+class ConnectionsCounted(Struct, frozen=True):
+    """How many client sockets this pod has; sent on change, at most once a second."""
+
+    connections: int
+
+
+class HandOffRequested(Struct, frozen=True):
+    """By an operator or user: the GameState should move to pod ``to``, or wherever (None)."""
+
+    to: str | None
+
+
+class DrainRequested(Struct, frozen=True):
+    """SIGTERM or POST /drain: this pod is about to go. ``Drained`` follows when nothing depends on it any more."""
+
+
+Event = (
+    Ticked
+    | LinkUp
+    | LinkDown
+    | PeerSaid
+    | RecordRead
+    | RecordReadFailed
+    | RecordWritten
+    | RecordConflicted
+    | RecordUnanswered
+    | PlayerJoined
+    | PlayerMoved
+    | PlayerLeft
+    | Published
+    | ConnectionsCounted
+    | HandOffRequested
+    | DrainRequested
+)

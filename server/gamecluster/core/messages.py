@@ -1,0 +1,219 @@
+"""What pods say to each other over the mesh, and the values in it.
+
+Every message is a tagged, array-like msgspec Struct: it is also its wire format (MessagePack).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NewType
+
+from msgspec import Struct
+
+Incarnation = NewType("Incarnation", str)
+"""One life of one server process: ``<pod name>_<pod UID>_<boot number>``. A restarted process is a new one."""
+
+Fields = dict[str, Any]
+Tables = dict[str, dict[str, Fields]]
+"""The GameState as plain data: ``{table: {key: {field: value}}}``. Tables whose name begins with ``$`` are the system's."""
+
+Op = tuple[str, str, Fields | None]
+"""One change: ``(table, key, fields set)``; ``None`` deletes the key. A key that is absent is created."""
+
+
+def incarnation(name: str, uid: str, boot: int) -> Incarnation:
+    return Incarnation(f"{name}_{uid}_{boot}")
+
+
+def name_of(who: Incarnation) -> str:
+    return who.split("_", 1)[0]
+
+
+def pod_of(who: Incarnation) -> str:
+    """Name and UID: what two lives of one pod have in common."""
+    return who.rsplit("_", 1)[0]
+
+
+def boot_of(who: Incarnation) -> int:
+    return int(who.rsplit("_", 1)[1])
+
+
+class Record(Struct, frozen=True, array_like=True):
+    """What the Lease says.
+
+    ``version`` is the Lease's resourceVersion: what writes are conditional on, and the order of reads
+    (Kubernetes KEP-5504 makes resource versions comparable as integers). ``holder`` is None on a vacant Lease;
+    ``never_held`` is the operator's mark on a Lease of a cluster that has not played yet.
+    """
+
+    version: int
+    holder: Incarnation | None
+    epoch: int
+    in_sync: tuple[Incarnation, ...]
+    never_held: bool = False
+
+
+class Position(Struct, frozen=True, array_like=True, order=True):
+    """Where a log ends: epoch of its last entry, then its number. Compared in this order, never by length alone."""
+
+    epoch: int
+    seq: int
+
+
+class Promise(Struct, frozen=True, array_like=True, order=True):
+    epoch: int
+    leader: Incarnation
+
+
+class Reply(Struct, frozen=True, array_like=True):
+    """An answer that travels with its entry: ``origin`` is the pod whose client asked, ``request`` that pod's number for it."""
+
+    origin: Incarnation
+    request: int
+    ok: bool
+    response: Fields
+
+
+class Broadcast(Struct, frozen=True, array_like=True):
+    topic: str
+    event: str
+    payload: Fields
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """What one move, tick or join changed (``ops``), plus what to tell whom once it is committed."""
+
+    epoch: int
+    seq: int
+    ops: list[Op]
+    replies: list[Reply]
+    broadcasts: list[Broadcast]
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.seq)
+
+
+# --- what a client's pod asks of the leader ---------------------------------------------------------------------
+
+
+class JoinGame(Struct, frozen=True, array_like=True, tag="join"):
+    """``stay``: taken from the player's verified token, None without one. ``nonce`` makes a repeat of this join harmless."""
+
+    player: str
+    stay: str | None
+    nonce: str
+    connection: int
+
+
+class LeaveGame(Struct, frozen=True, array_like=True, tag="leave"):
+    """The player's socket is gone (``wanted`` False: the grace begins) or the player left on purpose (True: the stay ends)."""
+
+    player: str
+    connection: int
+    wanted: bool
+
+
+class Move(Struct, frozen=True, array_like=True, tag="move"):
+    """``n``: the player's own count of moves (rule 13), None if the client does not count."""
+
+    player: str
+    connection: int
+    event: str
+    payload: Fields
+    n: int | None
+
+
+Request = JoinGame | LeaveGame | Move
+
+
+# --- messages ---------------------------------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, array_like=True, tag="hello"):
+    """Heartbeat, every 100 ms on every link: says that the sender's loop runs, and what others should know of it."""
+
+    promise: Promise | None
+    draining: bool
+    ready: bool
+    connections: int
+    record: Record | None
+
+
+class Follow(Struct, frozen=True, array_like=True, tag="follow"):
+    """The leader of ``epoch`` asks for a promise and for the position of the receiver's log (rule 6)."""
+
+    epoch: int
+
+
+class Promised(Struct, frozen=True, array_like=True, tag="promised"):
+    epoch: int
+    last: Position
+    committed: Position
+
+
+class Refused(Struct, frozen=True, array_like=True, tag="refused"):
+    """Rule 1: the receiver has promised ``promise`` and takes nothing older, nor of another leader in the same epoch."""
+
+    epoch: int
+    promise: Promise
+
+
+class Append(Struct, frozen=True, array_like=True, tag="append"):
+    """Entries that come after ``previous``, and how far everything is committed."""
+
+    epoch: int
+    previous: Position
+    entries: list[Entry]
+    committed: int
+
+
+class Install(Struct, frozen=True, array_like=True, tag="install"):
+    """A snapshot at ``position`` (everything in it is committed); Appends continue from there."""
+
+    epoch: int
+    position: Position
+    tables: Tables
+
+
+class Ack(Struct, frozen=True, array_like=True, tag="ack"):
+    """The sender's log equals the leader's of ``epoch`` up to ``last``. ``missing``: an Append did not fit; send from ``last`` on."""
+
+    epoch: int
+    last: Position
+    missing: bool
+
+
+class Forward(Struct, frozen=True, array_like=True, tag="forward"):
+    request: int
+    body: Request
+
+
+class Bounce(Struct, frozen=True, array_like=True, tag="bounce"):
+    """The receiver of a Forward does not lead, or is handing over: the rule did not run, and it may be asked elsewhere."""
+
+    request: int
+
+
+class Publish(Struct, frozen=True, array_like=True, tag="publish"):
+    """PubSub: crosses each link once, is fanned out by the receiver. ``payload`` is JSON."""
+
+    topic: str
+    event: str
+    payload: bytes
+
+
+class Named(Struct, frozen=True, array_like=True, tag="named"):
+    """A record that the receiver should know at once (hand-over)."""
+
+    record: Record
+
+
+class HandOffTo(Struct, frozen=True, array_like=True, tag="handoff"):
+    """Asks the leader to hand over; ``to`` a pod's name, or None for the leader's choice."""
+
+    to: str | None
+
+
+Message = (
+    Hello | Follow | Promised | Refused | Append | Install | Ack | Forward | Bounce | Publish | Named | HandOffTo
+)

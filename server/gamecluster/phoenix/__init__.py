@@ -1,0 +1,1 @@
+"""The clients' wire protocol (Phoenix Channels V1 and V2), sans-I/O."""

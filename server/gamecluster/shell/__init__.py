@@ -1,0 +1,1 @@
+"""The thin outer layer on asyncio: sockets, the clock, the Lease, discovery."""
