@@ -83,15 +83,4 @@ class Drained(Struct, frozen=True):
     """Nothing depends on this pod any more: the process may end."""
 
 
-Effect = (
-    SendPeer
-    | ReadRecord
-    | WriteRecord
-    | Answer
-    | DeliverPatch
-    | DeliverState
-    | Deliver
-    | Replace
-    | Say
-    | Drained
-)
+Effect = SendPeer | ReadRecord | WriteRecord | Answer | DeliverPatch | DeliverState | Deliver | Replace | Say | Drained

@@ -184,6 +184,9 @@ class Ack(Struct, frozen=True, array_like=True, tag="ack"):
 
 
 class Forward(Struct, frozen=True, array_like=True, tag="forward"):
+    """A request on its way to the leader of ``epoch``; in any other epoch it is bounced, so a late one does no harm."""
+
+    epoch: int
     request: int
     body: Request
 
@@ -191,6 +194,7 @@ class Forward(Struct, frozen=True, array_like=True, tag="forward"):
 class Bounce(Struct, frozen=True, array_like=True, tag="bounce"):
     """The receiver of a Forward does not lead, or is handing over: the rule did not run, and it may be asked elsewhere."""
 
+    epoch: int
     request: int
 
 
@@ -214,6 +218,4 @@ class HandOffTo(Struct, frozen=True, array_like=True, tag="handoff"):
     to: str | None
 
 
-Message = (
-    Hello | Follow | Promised | Refused | Append | Install | Ack | Forward | Bounce | Publish | Named | HandOffTo
-)
+Message = Hello | Follow | Promised | Refused | Append | Install | Ack | Forward | Bounce | Publish | Named | HandOffTo

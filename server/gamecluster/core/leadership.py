@@ -1,0 +1,467 @@
+"""Who may write: promises, the record, and the writes of it.
+
+| role       | event                                              | next       | effects                                       |
+| ---------- | -------------------------------------------------- | ---------- | --------------------------------------------- |
+| follower   | the record names me, at an epoch I can promise     | starting   | Follow to all                                 |
+| follower   | vacant and never held                              | claiming   | WriteRecord(me, {me})                         |
+| follower   | in the set, and the leader is suspected (rule 5)   | claiming   | promise to myself, then WriteRecord           |
+| claiming   | written                                            | starting   | Follow to all                                 |
+| claiming   | conflict, no answer                                | follower   | ReadRecord                                    |
+| starting   | all who may be in the set promised                 | leading    | (authority loads the state)                   |
+| starting   | one of them is suspected                           | starting   | WriteRecord(without it)                       |
+| starting,  | one of them has promised a higher epoch            | follower   | ReadRecord                                    |
+| leading    |                                                    |            |                                               |
+| leading    | member suspected / learner caught up / renewal due | leading    | WriteRecord                                   |
+| leading    | hand-over asked for, successor holds everything    | follower   | WriteRecord(successor, epoch + 1), then Named |
+| leading    | the record is vacant (the Lease was deleted)       | reclaiming | promise to myself, Follow to all              |
+| reclaiming | all of the last known set promised                 | claiming   | WriteRecord(me, the set)                      |
+| any        | a higher epoch is seen                             | follower   |                                               |
+
+A write is *unresolved* until a record newer than the one it was conditional on has been seen: a time-out or a 409 proves nothing.
+Until then everyone whom it would put into the set is waited for (rule 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+
+from .effects import Effect, Level, ReadRecord, Say, WriteRecord
+from .messages import Incarnation, Promise, Record, name_of
+
+STAGGER_SECONDS = 0.05
+RETRY_SECONDS = 0.2
+"""Pause after a read or write that was not answered: a refused connection must not become a busy loop."""
+
+
+class Role(StrEnum):
+    follower = "follower"
+    claiming = "claiming"
+    starting = "starting"
+    leading = "leading"
+    reclaiming = "reclaiming"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a decision is based on, gathered by the node. ``now``: monotonic seconds."""
+
+    now: float
+    silence: Callable[[Incarnation], float]
+    reason: Callable[[Incarnation], str]
+    heard_at: Callable[[Incarnation], float]
+    linked: frozenset[Incarnation]
+    draining: frozenset[Incarnation]
+    has_promised: Callable[[Incarnation], bool]
+    is_caught_up: Callable[[Incarnation], bool]
+    revision: Callable[[Incarnation], str]
+    all_committed: bool
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A write of mine that is not resolved."""
+
+    request: int
+    record: Record
+    purpose: str
+
+
+@dataclass
+class HandOver:
+    """A hand-over that was asked for. While it lasts no move is taken."""
+
+    to: str | None
+    until: float
+
+
+@dataclass
+class Takeover:
+    """How the last change of leader went, for people: all times in monotonic seconds."""
+
+    previous: str | None
+    reason: str
+    heard_at: float
+    noticed_at: float
+
+
+@dataclass
+class Leadership:
+    me: Incarnation
+    suspect_after: float
+    replicas: int
+    renew_every: float
+    may_take_over: bool
+    role: Role = Role.follower
+    record: Record | None = None
+    promise: Promise | None = None
+    leaving: bool = False
+    hand_over: HandOver | None = None
+    takeover: Takeover | None = None
+    _attempts: list[Attempt] = field(default_factory=list)
+    _in_flight: Attempt | None = None
+    _reading: bool = False
+    _read_wanted: bool = False
+    _renew_at: float = 0.0
+    _requests: int = 0
+    _last_set: tuple[Incarnation, ...] = ()
+    _suspicious_since: float | None = None
+    _vacant_since: float | None = None
+    _retry_at: float = 0.0
+    _floor: int = 0
+
+    # --- what others ask
+
+    @property
+    def epoch(self) -> int:
+        """The epoch promised to whoever leads; 0 before the first."""
+        return self.promise.epoch if self.promise else 0
+
+    @property
+    def is_leading(self) -> bool:
+        return self.role is Role.leading
+
+    @property
+    def is_frozen(self) -> bool:
+        return self.hand_over is not None
+
+    @property
+    def leader(self) -> Incarnation | None:
+        return self.promise.leader if self.promise else None
+
+    def waited_for(self) -> set[Incarnation]:
+        """Everyone who may be in the in-sync set, but me: the record's set and those of unresolved writes."""
+        members = set(self.record.in_sync) if self.record else set()
+        for attempt in self._attempts:
+            members.update(attempt.record.in_sync)
+        if self.role is Role.reclaiming:
+            members.update(self._last_set)
+        members.discard(self.me)
+        return members
+
+    def accepts(self, epoch: int, leader: Incarnation) -> bool:
+        """Rule 1. Promises on the way, if nothing as high was promised yet."""
+        if self.promise is None or epoch > self.promise.epoch:
+            self._promise(epoch, leader)
+            if leader != self.me:
+                self.role = Role.follower
+                self.hand_over = None
+        return self.promise == Promise(epoch, leader)
+
+    # --- what happened
+
+    def seen(self, record: Record | None, now: float) -> list[Effect]:
+        """A record that existed: read, written by me, or shown by a peer. Older ones than the newest seen are ignored."""
+        if record is None or (self.record is not None and record.version <= self.record.version):
+            return []
+        if self.record is not None and self.record.holder is not None:
+            unresolved = [m for a in self._attempts for m in a.record.in_sync]
+            self._last_set = tuple(dict.fromkeys([*self.record.in_sync, *unresolved]))
+        self._attempts = [a for a in self._attempts if a.record.version >= record.version]
+        self.record = record
+        return self._follow_record(record, now)
+
+    def read_done(self) -> None:
+        self._reading = False
+
+    def read_failed(self, now: float) -> None:
+        self._reading, self._read_wanted = False, True
+        self._retry_at = now + RETRY_SECONDS
+
+    def written(self, request: int, version: int, now: float) -> list[Effect]:
+        attempt = self._settle(request)
+        if attempt is None:
+            return []
+        accepted = Record(version, attempt.record.holder, attempt.record.epoch, attempt.record.in_sync)
+        return self.seen(accepted, now)
+
+    def unwritten(self, request: int, now: float, answered: bool) -> None:
+        """Conflict (``answered``) or no answer. Either way nothing is known but by a newer record."""
+        if self._settle(request) is None:
+            return
+        if self.role is Role.claiming:
+            self.role = Role.follower
+        self._read_wanted = True
+        if not answered:
+            self._retry_at = now + RETRY_SECONDS
+
+    def refused(self, promise: Promise) -> list[Effect]:
+        """Someone has promised more than my epoch: I do not lead any more (rule 7), and need a higher one to go on."""
+        if self.promise is None or promise.epoch < self.promise.epoch or promise == self.promise:
+            return []
+        if self.role not in (Role.starting, Role.leading, Role.reclaiming):
+            return []
+        was = self.role
+        self.role = Role.follower
+        self.hand_over = None
+        self._floor = max(self._floor, promise.epoch)
+        self._read_wanted = True
+        said = f"stepped down: epoch {promise.epoch} seen from {name_of(promise.leader)}"
+        return [Say(Level.info, said)] if was is Role.leading else []
+
+    def ask_hand_over(self, to: str | None, now: float, seconds: float) -> None:
+        if self.role is Role.leading and self.hand_over is None:
+            self.hand_over = HandOver(to, now + seconds)
+
+    # --- what to do: level-triggered, called after whatever may matter
+
+    def decide(self, facts: Facts) -> list[Effect]:
+        effects: list[Effect] = []
+        if facts.now < self._retry_at:
+            return effects
+        if self._read_wanted and not self._reading:
+            self._read_wanted, self._reading = False, True
+            effects.append(ReadRecord())
+        if self._in_flight is not None or self.record is None or self._reading:
+            return effects
+        match self.role:
+            case Role.follower:
+                effects += self._decide_follower(self.record, facts)
+            case Role.starting:
+                effects += self._decide_starting(self.record, facts)
+            case Role.leading:
+                effects += self._decide_leading(self.record, facts)
+            case Role.reclaiming:
+                effects += self._decide_reclaiming(self.record, facts)
+            case Role.claiming:
+                self.role = Role.follower  # its write is settled, and did not make me leader
+        return effects
+
+    def _decide_follower(self, record: Record, facts: Facts) -> list[Effect]:
+        if record.holder is None:
+            return self._decide_vacant(record, facts)
+        if record.holder == self.me:
+            if self.leader not in (None, self.me) and not self._is_silent(self.leader, facts):
+                return []  # somebody leads in a newer epoch than the record that I have
+            self.takeover = Takeover(None, "named by the record, but not leading", facts.now, facts.now)
+            return self._claim(record, self.me, "take over from myself")
+        if self.me not in record.in_sync or not self.may_take_over:
+            return []
+        if not self._suspects_leader(record, facts):
+            return []
+        reason = facts.reason(record.holder)
+        noticed = self._suspicious_since if self._suspicious_since is not None else facts.now
+        self.takeover = Takeover(name_of(record.holder), reason, facts.heard_at(record.holder), noticed)
+        said = f"taking over from {name_of(record.holder)}: {reason}"
+        return [Say(Level.info, said), *self._claim(record, record.holder, "take over")]
+
+    def _suspects_leader(self, record: Record, facts: Facts) -> bool:
+        """Rule 5: a reset link at once, silence later; the more others are missing too, the later; one after another."""
+        holder = record.holder
+        assert holder is not None
+        current = self.leader if self.promise and self.promise.epoch > record.epoch else holder
+        if current not in (None, self.me, holder) and not self._is_silent(current, facts):
+            return False  # somebody leads in a newer epoch than the record that I have
+        if not self._is_silent(holder, facts):
+            self._suspicious_since = None
+            return False
+        if self._suspicious_since is None:
+            self._suspicious_since = facts.now
+        others = [m for m in record.in_sync if m != holder]
+        missing = [m for m in others if facts.silence(m) > self.suspect_after]
+        rank = [m for m in others if m not in missing].index(self.me)
+        delay = len(missing) * self.suspect_after + rank * STAGGER_SECONDS
+        if self.leaving:  # only if nobody who stays does it
+            delay += self.suspect_after
+        return facts.now - self._suspicious_since >= delay
+
+    def _is_silent(self, leader: Incarnation | None, facts: Facts) -> bool:
+        return leader is None or facts.silence(leader) > self.suspect_after * 1.5
+
+    def _decide_vacant(self, record: Record, facts: Facts) -> list[Effect]:
+        """The first by name claims at once, the others a little after one another: a lost race would cost an epoch."""
+        if not record.never_held or self.leaving:
+            return []
+        if self._vacant_since is None:
+            self._vacant_since = facts.now
+        rank = sum(1 for p in facts.linked if p < self.me)
+        return self._claim_vacant(record) if facts.now - self._vacant_since >= 2 * STAGGER_SECONDS * rank else []
+
+    def _decide_starting(self, record: Record, facts: Facts) -> list[Effect]:
+        if self._floor > self.epoch:
+            self.role = Role.follower
+            return []
+        missing = [m for m in self.waited_for() if not facts.has_promised(m)]
+        if not missing:
+            self.role = Role.leading
+            self._suspicious_since = None
+            self._renew_at = facts.now + self.renew_every
+            return [Say(Level.info, f"leading epoch {self.epoch}, in sync: {_names(record.in_sync)}")]
+        gone = [m for m in record.in_sync if m in missing and facts.silence(m) > self.suspect_after]
+        stuck = [m for m in missing if m not in record.in_sync]
+        if gone or (stuck and all(facts.silence(m) > self.suspect_after for m in stuck)):
+            return self._write_set(record, [m for m in record.in_sync if m not in gone], "shrink", facts)
+        return []
+
+    def _decide_leading(self, record: Record, facts: Facts) -> list[Effect]:
+        if self._floor > self.epoch:
+            self.role = Role.follower
+            return []
+        if self.hand_over is not None:
+            return self._decide_hand_over(record, facts)
+        planned = self._planned_set(record, facts)
+        if planned != list(record.in_sync):
+            return self._write_set(record, planned, "in-sync set", facts)
+        if facts.now >= self._renew_at or self._attempts:  # a write of mine on this version settles an unanswered one
+            return self._write_set(record, planned, "renew", facts)
+        return []
+
+    def _planned_set(self, record: Record, facts: Facts) -> list[Incarnation]:
+        """Without the suspected (rule 3), with learners that hold everything (rule 4), those that leave last."""
+        patience = self._patience(record, facts)
+        alive = [m for m in record.in_sync if m == self.me or facts.silence(m) <= patience]
+        staying = [m for m in alive if m not in facts.draining and not (m == self.me and self.leaving)]
+        candidates = sorted(
+            m
+            for m in facts.linked
+            if m not in alive
+            and m not in facts.draining
+            and facts.silence(m) <= self.suspect_after
+            and facts.is_caught_up(m)
+        )
+        room = max(0, self.replicas - len(staying))
+        joining = candidates[:room]
+        possible = len([m for m in facts.linked if m not in facts.draining]) + (0 if self.leaving else 1)
+        if len(staying) + len(joining) >= min(self.replicas, possible):
+            alive = [m for m in alive if m not in facts.draining or m == self.me]
+        return alive + joining
+
+    def _patience(self, record: Record, facts: Facts) -> float:
+        """On the smaller side of a partition the leader waits longer, so that the larger side goes on (rule 5)."""
+        others = [m for m in record.in_sync if m != self.me]
+        heard = 1 + sum(1 for m in others if facts.silence(m) <= self.suspect_after)
+        silent = sum(1 for m in others if self.suspect_after < facts.silence(m) < inf)
+        return self.suspect_after * (2.5 if silent > heard else 1.0)
+
+    def _decide_hand_over(self, record: Record, facts: Facts) -> list[Effect]:
+        assert self.hand_over is not None
+        planned = self._planned_set(record, facts)
+        successor = self._successor(record, facts)
+        if successor is not None and facts.all_committed and facts.is_caught_up(successor) and not self._attempts:
+            staying = [m for m in record.in_sync if m != self.me or not self.leaving]
+            epoch = self._next_epoch(record)
+            return self._write(record, successor, epoch, staying, f"hand over to {name_of(successor)}")
+        if planned != list(record.in_sync):
+            return self._write_set(record, planned, "in-sync set", facts)
+        if facts.now >= self.hand_over.until:
+            wanted = self.hand_over.to or "anyone"
+            self.hand_over = None
+            return [Say(Level.warning, f"no hand-over to {wanted}: no such pod holds everything, or it is about to go")]
+        if self._attempts:
+            return self._write_set(record, planned, "renew", facts)
+        return []
+
+    def _successor(self, record: Record, facts: Facts) -> Incarnation | None:
+        wanted = self.hand_over.to if self.hand_over else None
+        fit = [
+            m
+            for m in record.in_sync
+            if m != self.me
+            and m in facts.linked
+            and m not in facts.draining
+            and facts.silence(m) <= self.suspect_after
+            and (wanted is None or name_of(m) == wanted)
+        ]
+        mine = facts.revision(self.me)
+        return min(fit, key=lambda m: (facts.revision(m) == mine, record.in_sync.index(m)), default=None)
+
+    def _decide_reclaiming(self, record: Record, facts: Facts) -> list[Effect]:
+        if any(not facts.has_promised(m) for m in self.waited_for()):
+            return []
+        members = [self.me, *(m for m in self._last_set if m != self.me)]
+        self.role = Role.claiming
+        return self._write(record, self.me, self.epoch, members, "reclaim")
+
+    # --- claims and writes
+
+    def _claim_vacant(self, record: Record) -> list[Effect]:
+        epoch = self._next_epoch(record)
+        self._promise(epoch, self.me)
+        self.role = Role.claiming
+        self.takeover = None
+        return self._write(record, self.me, epoch, [self.me], "first claim")
+
+    def _claim(self, record: Record, old: Incarnation, purpose: str) -> list[Effect]:
+        """The promise to myself comes before the write is sent."""
+        epoch = self._next_epoch(record)
+        self._promise(epoch, self.me)
+        self.role = Role.claiming
+        members = [self.me, *(m for m in record.in_sync if m not in (self.me, old))]
+        return self._write(record, self.me, epoch, members, purpose)
+
+    def _write_set(self, record: Record, members: list[Incarnation], purpose: str, facts: Facts) -> list[Effect]:
+        self._renew_at = facts.now + self.renew_every
+        said: list[Effect] = []
+        if gone := [m for m in record.in_sync if m not in members]:
+            said.append(Say(Level.info, f"out of the in-sync set: {', '.join(self._why(m, facts) for m in gone)}"))
+        if new := [m for m in members if m not in record.in_sync]:
+            said.append(Say(Level.info, f"into the in-sync set: {_names(new)}"))
+        return [*said, *self._write(record, self.me, self.epoch, members, purpose)]
+
+    def _why(self, member: Incarnation, facts: Facts) -> str:
+        if member in facts.draining and facts.silence(member) <= self.suspect_after:
+            return f"{name_of(member)} (leaving)"
+        return f"{name_of(member)} ({facts.reason(member)})"
+
+    def _write(
+        self, record: Record, holder: Incarnation, epoch: int, members: list[Incarnation], purpose: str
+    ) -> list[Effect]:
+        self._requests += 1
+        wanted = Record(record.version, holder, epoch, tuple(members))
+        attempt = Attempt(self._requests, wanted, purpose)
+        self._in_flight = attempt
+        self._attempts.append(attempt)
+        return [WriteRecord(attempt.request, wanted)]
+
+    def _settle(self, request: int) -> Attempt | None:
+        if self._in_flight is None or self._in_flight.request != request:
+            return None
+        attempt, self._in_flight = self._in_flight, None
+        return attempt
+
+    def _next_epoch(self, record: Record) -> int:
+        return max(record.epoch, self.epoch, self._floor) + 1
+
+    def _promise(self, epoch: int, leader: Incarnation) -> None:
+        assert self.promise is None or epoch > self.promise.epoch, f"promise {self.promise}, then {epoch}"
+        self.promise = Promise(epoch, leader)
+        self._suspicious_since = None
+
+    def _follow_record(self, record: Record, now: float) -> list[Effect]:
+        if record.holder is None:
+            return self._lease_lost(record)
+        if record.holder == self.me:
+            return self._named(record, now)
+        if self.promise is None or record.epoch > self.promise.epoch:
+            was, handed = self.role, self.hand_over is not None
+            self._promise(record.epoch, record.holder)
+            self.role, self.hand_over = Role.follower, None
+            if was is Role.leading:
+                verb = "handed over" if handed else "stepped down"
+                return [Say(Level.info, f"{verb}: {name_of(record.holder)} leads epoch {record.epoch}")]
+        elif self.role in (Role.starting, Role.leading, Role.reclaiming) and record.epoch >= self.epoch:
+            self.role, self.hand_over = Role.follower, None
+        return []
+
+    def _named(self, record: Record, now: float) -> list[Effect]:
+        if self.promise is None or record.epoch > self.promise.epoch:
+            if self.takeover is None or self.role is not Role.claiming:
+                self.takeover = Takeover(None, "named by the record", now, now)
+            self._promise(record.epoch, self.me)
+            self.role, self.hand_over = Role.starting, None
+        elif self.promise == Promise(record.epoch, self.me) and self.role in (Role.claiming, Role.follower):
+            self.role = Role.starting
+        return []
+
+    def _lease_lost(self, record: Record) -> list[Effect]:
+        if record.never_held or self.role not in (Role.leading, Role.starting, Role.reclaiming):
+            return []
+        self._promise(self._next_epoch(record), self.me)
+        self.role, self.hand_over = Role.reclaiming, None
+        return [Say(Level.warning, f"the Lease was deleted and is vacant: reclaiming it with epoch {self.epoch}")]
+
+
+def _names(members: list[Incarnation] | tuple[Incarnation, ...]) -> str:
+    return ", ".join(name_of(m) for m in members)

@@ -1,0 +1,629 @@
+"""One pod: composes membership, leadership, replication, authority, forwarding and topics. ``handle(event, now) -> effects``.
+
+A move's way: PlayerMoved → Forward to the leader → the rule runs once → Append to all → Ack → commit → Answer and DeliverPatch.
+A failover's way: LinkDown → ``Leadership.decide`` → WriteRecord → RecordWritten → Follow → Promised → leading → waiting moves run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+import msgspec
+
+from . import effects as do
+from . import events as happened
+from .authority import CLUSTER, PLAYERS, Asked, Authority, Draft, Rules
+from .effects import Effect, Level, Say, SendPeer
+from .events import Event
+from .forwarding import Forwarding, Refusal
+from .leadership import Facts, Leadership, Role
+from .membership import Membership
+from .messages import (
+    Ack,
+    Append,
+    Bounce,
+    Entry,
+    Follow,
+    Forward,
+    HandOffTo,
+    Hello,
+    Incarnation,
+    Install,
+    JoinGame,
+    LeaveGame,
+    Message,
+    Move,
+    Named,
+    Op,
+    Position,
+    Promised,
+    Publish,
+    Record,
+    Refused,
+    Reply,
+    Tables,
+    name_of,
+)
+from .replication import Log, Outgoing, Replication
+from .topics import publish, published
+from .view import ClusterView, NodeView, Status
+
+SEEN_REQUESTS = 16_384
+HELD_REQUESTS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """Times in seconds. ``takeover`` off: only the backstop moves the GameState."""
+
+    suspect_after: float = 0.5
+    replicas: int = 3
+    renew_every: float = 5.0
+    takeover: bool = True
+    hello_every: float = 0.1
+    hand_over_within: float = 3.0
+    disconnect_after: float = 2.0
+    url: str | None = None
+    revision: str = ""
+
+
+@dataclass
+class Seen:
+    """The requests of one pod that this leader has taken, so that a repeated Forward is not run again."""
+
+    numbers: set[int] = field(default_factory=set)
+    order: deque[int] = field(default_factory=deque)
+
+    def is_new(self, number: int) -> bool:
+        if number in self.numbers:
+            return False
+        self.numbers.add(number)
+        self.order.append(number)
+        if len(self.order) > SEEN_REQUESTS:
+            self.numbers.discard(self.order.popleft())
+        return True
+
+
+class Node:
+    def __init__(
+        self, me: Incarnation, config: NodeConfig, game: Rules | None, randomness: random.Random, now: float
+    ) -> None:
+        self.me = me
+        self._config = config
+        self._game = game
+        self._random = randomness
+        self._members = Membership(me, config.suspect_after, now)
+        self._leadership = Leadership(me, config.suspect_after, config.replicas, config.renew_every, config.takeover)
+        self._replication = Replication(resend_after=config.suspect_after / 2)
+        self._authority = Authority(game, randomness)
+        self._forwarding = Forwarding(me)
+        self._now = now
+        self._out: list[Effect] = []
+        self._serving_epoch = 0
+        self._hello_at = now
+        self._expire_at = now
+        self._held: deque[tuple[Incarnation, Forward]] = deque()
+        self._seen: dict[Incarnation, Seen] = {}
+        self._connections = 0
+        self._live: dict[int, str] = {}  # connections of this pod that have asked to join, and not left → player
+        self._joined: dict[str, int] = {}  # players who joined → their connection
+        self._drained = False
+
+    # --- views
+
+    @property
+    def log(self) -> Log:
+        return self._replication.log
+
+    @property
+    def is_leader(self) -> bool:
+        return self._serving_epoch > 0
+
+    @property
+    def record(self) -> Record | None:
+        return self._leadership.record
+
+    @property
+    def epoch(self) -> int:
+        return self._leadership.epoch
+
+    def position(self) -> Position:
+        """Of the committed state: what clients may know."""
+        return self.log.committed
+
+    def visible_tables(self) -> Tables:
+        """The committed state without the system's tables; rows must not be changed. Declared tables are there when empty."""
+        declared: Tables = {name: {} for name in self._game.tables()} if self._game else {}
+        return declared | {name: rows for name, rows in self.log.tables.items() if not name.startswith("$")}
+
+    @property
+    def is_ready(self) -> bool:
+        """In the mesh and caught up: what a client asks of this pod will be done."""
+        return self._status()[0] is Status.serving
+
+    def view(self) -> ClusterView:
+        status, reason = self._status()
+        record = self.record
+        leader = self._leadership.leader
+        return ClusterView(
+            self=name_of(self.me),
+            leader=name_of(leader) if leader and status is Status.serving else None,
+            epoch=self.epoch,
+            seq=self.position().seq,
+            in_sync=[name_of(m) for m in record.in_sync] if record else [],
+            status=status,
+            reason=reason,
+            ready=status is Status.serving,
+            players=len(self.log.tables.get(PLAYERS, {})),
+            nodes=self._node_views(),
+            last_failover=self.log.tables.get(CLUSTER, {}).get("failover"),
+        )
+
+    # --- events
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Decides. ``now``: monotonic seconds of this pod. The effects are to be carried out in their order."""
+        self._now = now
+        self._out = []
+        match event:
+            case happened.PeerSaid(peer, message):
+                self._members.heard(peer, now)
+                self._on_message(peer, message)
+            case happened.PlayerMoved(request, connection, player, name, payload, n):
+                self._ask(request, Move(player, connection, name, payload, n))
+            case happened.Ticked():
+                self._on_tick()
+            case happened.PlayerJoined(request, connection, player, stay, nonce):
+                nonce = nonce or f"{self._random.getrandbits(96):024x}"
+                self._live[connection] = player
+                self._ask(request, JoinGame(player, stay, nonce, connection))
+            case happened.PlayerLeft(connection, player, wanted):
+                self._live.pop(connection, None)
+                if self._joined.get(player) == connection:
+                    del self._joined[player]
+                self._ask(None, LeaveGame(player, connection, wanted))
+            case happened.Published(topic, name, payload_json):
+                self._out += publish(topic, name, payload_json, self._members.linked())
+            case happened.ConnectionsCounted(connections):
+                self._connections = connections
+            case happened.LinkUp(peer, url, revision):
+                self._on_link_up(peer, url, revision)
+            case happened.LinkDown(peer, reason):
+                self._members.link_down(peer, reason, now)
+                self._replication.forget(peer)
+                self._decide()
+            case happened.RecordRead(record):
+                self._leadership.read_done()
+                self._out += self._leadership.seen(record, now)
+                self._decide()
+            case happened.RecordReadFailed():
+                self._leadership.read_failed(now)
+            case happened.RecordWritten(request, version):
+                self._on_written(request, version)
+            case happened.RecordConflicted(request):
+                self._leadership.unwritten(request, now, answered=True)
+                self._decide()
+            case happened.RecordUnanswered(request):
+                self._leadership.unwritten(request, now, answered=False)
+                self._decide()
+            case happened.HandOffRequested(to):
+                self._on_hand_off(to)
+            case happened.DrainRequested():
+                self._leadership.leaving = True
+                self._say_hello()
+                self._on_tick()
+        return self._out
+
+    def _on_message(self, peer: Incarnation, message: Message) -> None:
+        match message:
+            case Append():
+                self._on_append(peer, message)
+            case Ack():
+                self._send_all(self._replication.acknowledged(peer, message, self._now))
+                self._commit()
+                if self._leadership.is_frozen or self._leadership.role is not Role.leading:
+                    self._decide()
+            case Forward():
+                self._on_forward(peer, message)
+            case Bounce(epoch, request):
+                self._forwarding.bounced(request, epoch, self._now)
+            case Publish():
+                self._out += published(message)
+            case Hello():
+                self._on_hello(peer, message)
+            case Follow(epoch):
+                self._on_follow(peer, epoch)
+            case Promised():
+                self._send_all(self._replication.promised(peer, message, self._now))
+                self._commit()
+                self._decide()
+            case Refused(_, promise):
+                self._out += self._leadership.refused(promise)
+                self._decide()
+            case Install():
+                self._on_install(peer, message)
+            case Named(record):
+                self._out += self._leadership.seen(record, self._now)
+                self._decide()
+            case HandOffTo(to):
+                self._on_hand_off(to)
+
+    # --- time, links, record
+
+    def _on_tick(self) -> None:
+        now = self._now
+        if stalled := self._members.ticked(now):
+            self._say(Level.info, f"this pod's loop was stalled for {stalled * 1000:.0f} ms: nobody is accused")
+        if now >= self._hello_at:
+            self._hello_at = now + self._config.hello_every
+            self._say_hello()
+        self._send_all(self._replication.resend(now))
+        if self.is_leader and not self._leadership.is_frozen:
+            self._lead(now)
+        if now >= self._expire_at:
+            self._expire_at = now + 0.1
+            self._refuse(self._forwarding.expired(now))
+        self._flush()
+        self._decide()
+        if self._leadership.leaving:
+            self._leave(now)
+
+    def _say_hello(self) -> None:
+        leadership = self._leadership
+        hello = Hello(leadership.promise, leadership.leaving, self.is_ready, self._connections, leadership.record)
+        for peer in self._members.linked():
+            self._send(peer, hello)
+            if self._replication.epoch and not self._replication.has_promised(peer):
+                self._send(peer, Follow(self._replication.epoch))
+        if self._replication.epoch:
+            self._send_all(self._replication.announce())
+
+    def _lead(self, now: float) -> None:
+        for draft in self._authority.due(now):
+            self._append(draft)
+        gone = self._config.disconnect_after
+        if cut := self._authority.disconnect_from(lambda p: self._members.gone_for(p, now) > gone, now):
+            self._append(cut)
+        if ticked := self._authority.tick(now):
+            self._append(ticked)
+
+    def _leave(self, now: float) -> None:
+        """Goes when nobody needs this pod: its moves are elsewhere and it is out of the set, or all others go as well."""
+        if self._drained:
+            return
+        record = self.record
+        is_needed = record is not None and self.me in record.in_sync
+        if not is_needed or self._members.everyone_else_is_leaving(record):
+            self._drained = True
+            self._out.append(do.Drained())
+        elif self.is_leader:
+            self._leadership.ask_hand_over(None, now, self._config.hand_over_within)
+
+    def _on_link_up(self, peer: Incarnation, url: str | None, revision: str) -> None:
+        for dead in self._members.link_up(peer, url, revision, self._now):
+            self._replication.forget(dead)
+        self._replication.forget(peer)
+        if self._replication.epoch:
+            self._send(peer, Follow(self._replication.epoch))
+        elif peer == self._leadership.leader:
+            for number, pending in self._forwarding.sent_to(self.epoch):
+                self._send(peer, Forward(self.epoch, number, pending.body))
+        self._decide()
+
+    def _on_hello(self, peer: Incarnation, hello: Hello) -> None:
+        self._members.said_hello(peer, hello)
+        self._out += self._leadership.seen(hello.record, self._now)
+        if hello.promise is not None and hello.promise.epoch > self.epoch:
+            self._out += self._leadership.refused(hello.promise)
+        self._settle_role()
+
+    def _on_written(self, request: int, version: int) -> None:
+        was = self.record
+        self._out += self._leadership.written(request, version, self._now)
+        record = self.record
+        if record is not None and was is not None and record.holder not in (None, self.me) and was.holder == self.me:
+            self._settle_role()  # handed over: what was held goes back to whoever sent it, before the successor is told
+            for peer in self._members.linked():
+                self._send(peer, Named(record))
+        self._commit()
+        self._decide()
+
+    def _on_hand_off(self, to: str | None) -> None:
+        leader = self._leadership.leader
+        if self.is_leader:
+            if to != name_of(self.me):
+                self._leadership.ask_hand_over(to, self._now, self._config.hand_over_within)
+                self._decide()
+        elif leader is not None and self._members.is_linked(leader):
+            self._send(leader, HandOffTo(to))
+
+    # --- following
+
+    def _on_follow(self, peer: Incarnation, epoch: int) -> None:
+        if not self._accepts(peer, epoch):
+            return
+        self._send(peer, Promised(epoch, self.log.last, self.log.committed))
+
+    def _on_append(self, peer: Incarnation, message: Append) -> None:
+        if not self._accepts(peer, message.epoch):
+            return
+        ack, committed = self._replication.follow_append(message)
+        self._send(peer, ack)
+        self._deliver(committed)
+        if not ack.missing:
+            self._forwarding.synced(message.epoch, self.log.tail())
+            self._flush()
+
+    def _on_install(self, peer: Incarnation, message: Install) -> None:
+        if not self._accepts(peer, message.epoch):
+            return
+        ack, is_replaced = self._replication.follow_install(message)
+        self._send(peer, ack)
+        if is_replaced:
+            self._refuse(self._forwarding.replaced())
+            for player in list(self._joined):
+                self._notice_connection(player)
+            position = self.position()
+            self._out.append(do.DeliverState(position.epoch, position.seq))
+
+    def _accepts(self, peer: Incarnation, epoch: int) -> bool:
+        accepted = self._leadership.accepts(epoch, peer)
+        self._settle_role()
+        if not accepted:
+            promise = self._leadership.promise
+            assert promise is not None
+            self._send(peer, Refused(epoch, promise))
+        return accepted
+
+    # --- clients' requests
+
+    def _ask(self, request: int | None, body: JoinGame | LeaveGame | Move) -> None:
+        if (refusal := self._forwarding.add(request, body, self._now)) is not None:
+            self._refuse([refusal])
+        self._flush()
+
+    def _flush(self) -> None:
+        """Sends what is queued to the leader, if this pod is in sync with one."""
+        leader = self._leadership.leader
+        if leader is None or self._replication.synced_epoch != self.epoch:
+            return
+        if leader == self.me:
+            if not self.is_leader or self._leadership.is_frozen:
+                return
+        elif not self._members.is_linked(leader):
+            return
+        while (queued := self._forwarding.next_queued(self._now)) is not None:
+            number, pending = queued
+            self._forwarding.sent(number, self.epoch)
+            if leader == self.me:
+                self._run(self.me, Forward(self.epoch, number, pending.body))
+            else:
+                self._send(leader, Forward(self.epoch, number, pending.body))
+
+    def _on_forward(self, peer: Incarnation, message: Forward) -> None:
+        if not self.is_leader or message.epoch != self._serving_epoch:
+            self._send(peer, Bounce(message.epoch, message.request))
+        elif not self._seen.setdefault(peer, Seen()).is_new(message.request):
+            return
+        elif not self._leadership.is_frozen and not self._held:
+            self._run(peer, message)
+        elif len(self._held) < HELD_REQUESTS:
+            self._held.append((peer, message))
+        else:
+            self._send(peer, Bounce(message.epoch, message.request))
+
+    def _run(self, origin: Incarnation, message: Forward) -> None:
+        """The rule runs here, once; what it changed and said travels as one entry."""
+        asked = Asked(origin, message.request, self._serving_epoch, self.log.last.seq + 1)
+        self._append(self._authority.run(message.body, asked, self._now))
+
+    # --- leading
+
+    def _append(self, draft: Draft) -> None:
+        entry = Entry(self._serving_epoch, self.log.last.seq + 1, draft.ops, draft.replies, draft.broadcasts)
+        self._send_all(self._replication.append(entry))
+        self._commit()
+
+    def _commit(self) -> None:
+        if not self.is_leader:
+            return
+        seq = self._replication.advance(self._leadership.waited_for())
+        if seq > self.log.committed.seq:
+            committed = self.log.commit(seq)
+            self._send_all(self._replication.announce())
+            self._deliver(committed)
+
+    def _decide(self) -> None:
+        self._settle_role()
+        was_frozen = self._leadership.is_frozen
+        self._out += self._leadership.decide(self._facts())
+        self._settle_role()
+        if was_frozen and not self._leadership.is_frozen and self.is_leader:
+            self._release_held()
+
+    def _settle_role(self) -> None:
+        """Makes log and rules follow the role. Called after whatever may have changed it."""
+        role = self._leadership.role
+        leads = self.epoch if role in (Role.starting, Role.leading, Role.reclaiming) else 0
+        if leads != self._replication.epoch:
+            self._stop_serving()
+            if leads:
+                self._replication.lead(leads)
+                for peer in self._members.linked():
+                    self._send(peer, Follow(leads))
+            else:
+                self._replication.stop_leading()
+        if role is Role.leading and not self._serving_epoch:
+            self._start_serving()
+        elif role is not Role.leading and self._serving_epoch:
+            self._stop_serving()
+
+    def _start_serving(self) -> None:
+        self._serving_epoch = self.epoch
+        self._seen.clear()
+        self._authority.load(self.log.head_tables(), self._now)
+        self._forwarding.synced(self.epoch, self.log.tail())
+        self._append(Draft([(CLUSTER, "failover", self._account())], [], []))
+        self._flush()
+
+    def _stop_serving(self) -> None:
+        self._serving_epoch = 0
+        while self._held:
+            peer, message = self._held.popleft()
+            self._send(peer, Bounce(message.epoch, message.request))
+
+    def _release_held(self) -> None:
+        while self._held:
+            self._run(*self._held.popleft())
+        self._flush()
+
+    def _account(self) -> dict[str, object]:
+        """The failover's own account, replicated with the state. ``to``: the pod that leads now."""
+        account: dict[str, object] = {"to": name_of(self.me), "epoch": self.epoch}
+        if (takeover := self._leadership.takeover) is not None:
+            account["from"] = takeover.previous
+            account["reason"] = takeover.reason
+            account["detectMilliseconds"] = round((takeover.noticed_at - takeover.heard_at) * 1000)
+            account["takeoverMilliseconds"] = round((self._now - takeover.noticed_at) * 1000)
+        return account
+
+    def _facts(self) -> Facts:
+        members, now = self._members, self._now
+        return Facts(
+            now=now,
+            silence=lambda peer: members.silence(peer, now),
+            reason=lambda peer: members.reason(peer, now),
+            heard_at=lambda peer: members.heard_at(peer, now),
+            linked=frozenset(members.linked()),
+            draining=members.draining(),
+            has_promised=self._replication.has_promised,
+            is_caught_up=self._replication.is_caught_up,
+            revision=lambda peer: self._config.revision if peer == self.me else members.revision(peer),
+            all_committed=self.log.committed == self.log.last,
+        )
+
+    # --- delivering what is committed
+
+    def _deliver(self, entries: list[Entry]) -> None:
+        if not entries:
+            return
+        ops: list[Op] = []
+        for entry in entries:
+            for reply in entry.replies:
+                if reply.origin == self.me:
+                    self._answer(reply)
+            for said in entry.broadcasts:
+                self._out.append(do.Deliver(said.topic, said.event, msgspec.json.encode(said.payload)))
+            for op in entry.ops:
+                if not op[0].startswith("$"):
+                    ops.append(op)
+                elif op[0] == PLAYERS and op[1] in self._joined:
+                    self._notice_connection(op[1])
+        if ops:
+            last = entries[-1]
+            self._out.append(do.DeliverPatch(last.epoch, last.seq, ops))
+
+    def _answer(self, reply: Reply) -> None:
+        pending = self._forwarding.answered(reply.request)
+        if pending is None:
+            return
+        is_join = isinstance(pending.body, JoinGame)
+        if isinstance(pending.body, JoinGame):
+            self._note_join(pending.body, reply.ok)
+        if pending.request is not None:
+            self._out.append(do.Answer(pending.request, reply.ok, reply.response, join=is_join and reply.ok))
+
+    def _note_join(self, body: JoinGame, ok: bool) -> None:
+        if not ok:
+            if self._joined.get(body.player) != body.connection:
+                self._live.pop(body.connection, None)
+        elif body.connection in self._live:
+            former = self._joined.get(body.player, body.connection)
+            self._joined[body.player] = body.connection
+            if former != body.connection:
+                self._out.append(do.Replace(former, body.player))
+
+    def _notice_connection(self, player: str) -> None:
+        """A player of this pod plays by another connection now, or was taken for disconnected though the socket lives."""
+        connection = self._joined[player]
+        row = self.log.tables.get(PLAYERS, {}).get(player)
+        if row is None or (row["node"], row["connection"]) != (self.me, connection):
+            del self._joined[player]
+            self._live.pop(connection, None)
+            self._out.append(do.Replace(connection, player))
+        elif not row["connected"]:
+            self._forwarding.add(None, JoinGame(player, row["stay"], row["nonce"], connection), self._now)
+            self._flush()
+
+    # --- sending and saying
+
+    def _send(self, peer: Incarnation, message: Message) -> None:
+        self._out.append(SendPeer(peer, message))
+
+    def _send_all(self, messages: Outgoing) -> None:
+        self._out += [SendPeer(peer, message) for peer, message in messages]
+
+    def _refuse(self, refusals: list[Refusal]) -> None:
+        self._out += [do.Answer(request, False, response) for request, response in refusals]
+
+    def _say(self, level: Level, text: str) -> None:
+        self._out.append(Say(level, text))
+
+    def _status(self) -> tuple[Status, str]:
+        leadership, record = self._leadership, self.record
+        leader = leadership.leader
+        if self.is_leader:
+            return Status.serving, f"leading epoch {self.epoch}"
+        if leadership.role is Role.reclaiming:
+            return Status.stalled, "the Lease was deleted; it is being reclaimed"
+        if leadership.role in (Role.claiming, Role.starting):
+            return Status.electing, "this pod is taking over"
+        if record is None:
+            return Status.no_leader, "the Lease was not read yet"
+        if leader is None or record.holder is None:
+            return Status.no_leader, "nobody holds the Lease"
+        if leader == self.me:
+            return Status.electing, "this pod is named, but does not lead"
+        if self._members.silence(leader, self._now) > self._config.suspect_after * 1.5:
+            return Status.electing, f"{name_of(leader)}: {self._members.reason(leader, self._now)}"
+        if self._replication.synced_epoch != self.epoch:
+            return Status.electing, f"catching up with {name_of(leader)}"
+        return Status.serving, f"following {name_of(leader)}"
+
+    def _node_views(self) -> list[NodeView]:
+        record, leader = self.record, self._leadership.leader
+
+        def role(who: Incarnation) -> str:
+            if who == leader:
+                return "leader"
+            return "replica" if record is not None and who in record.in_sync else "learner"
+
+        mine = NodeView(
+            name=name_of(self.me),
+            incarnation=self.me,
+            role=role(self.me),
+            state="alive",
+            ready=self.is_ready,
+            connections=self._connections,
+            revision=self._config.revision,
+            url=self._config.url,
+            draining=self._leadership.leaving,
+        )
+        others = [
+            NodeView(
+                name=name_of(p.incarnation),
+                incarnation=p.incarnation,
+                role=role(p.incarnation),
+                state="alive" if not self._members.suspected(p.incarnation, self._now) else "suspected",
+                ready=p.ready,
+                connections=p.connections,
+                revision=p.revision,
+                url=p.url,
+                draining=p.draining,
+            )
+            for p in self._members.peers()
+            if p.linked or (record is not None and p.incarnation in record.in_sync)
+        ]
+        return sorted([mine, *others], key=lambda n: n.name)

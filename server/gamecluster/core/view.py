@@ -1,0 +1,44 @@
+"""What a pod knows of the cluster, for people and tools: the answer of ``GET /cluster``, field for field."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from .messages import Fields
+
+
+class Status(StrEnum):
+    serving = "Serving"
+    electing = "Electing"
+    no_leader = "NoLeader"
+    stalled = "Stalled"
+
+
+class NodeView(Struct, frozen=True, rename="camel"):
+    name: str
+    incarnation: str
+    role: str
+    state: str
+    ready: bool
+    connections: int
+    revision: str
+    url: str | None
+    draining: bool
+
+
+class ClusterView(Struct, frozen=True, rename="camel"):
+    """``players``: all who are in the game, also those whose socket is lost for the moment."""
+
+    self: str
+    leader: str | None
+    epoch: int
+    seq: int
+    in_sync: list[str]
+    status: Status
+    reason: str
+    ready: bool
+    players: int
+    nodes: list[NodeView]
+    last_failover: Fields | None
