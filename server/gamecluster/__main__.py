@@ -1,0 +1,7 @@
+"""``python -m gamecluster``: the same as the command ``gamecluster``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

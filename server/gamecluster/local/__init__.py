@@ -1,0 +1,1 @@
+"""A cluster on one machine: ``gamecluster up`` plays the kubelet, the operator and the client Service."""

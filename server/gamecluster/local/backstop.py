@@ -1,0 +1,52 @@
+"""Rule 9, played locally: what happens when a leader's process is gone and no other node takes over.
+
+| record                         | who lives                    | after 10 s without the holder                    |
+| ------------------------------ | ---------------------------- | ------------------------------------------------ |
+| never held                     | any                          | nothing: the nodes claim it themselves           |
+| held                           | the holder                   | nothing                                          |
+| held, or vacant after a loss   | some other of the in-sync set | the first of them in the record's order is named |
+| held, or vacant after a loss   | none of the in-sync set      | vacant, never held, epoch + 1000: a fresh start  |
+
+Never is anyone named outside the in-sync set. The result is to be written on the very version that was judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ..core.messages import Incarnation, Record
+
+GRACE_SECONDS = 10.0
+EPOCH_LEAP = 1000
+"""Past every epoch that could have been promised without being in the record."""
+
+
+def holder_lives(record: Record, live: Mapping[str, Incarnation]) -> bool:
+    return record.holder is not None and record.holder in live.values()
+
+
+def backstop(
+    record: Record, live: Mapping[str, Incarnation], leaderless_since: float | None, now: float
+) -> Record | None:
+    """The record that should replace ``record``, or None.
+
+    ``live``: every running process' incarnation by node name; who is not in it is certainly dead: reaped by its parent.
+    ``leaderless_since``: since when (same clock as ``now``) no holder of this record was alive.
+    """
+    if record.never_held or holder_lives(record, live):
+        return None
+    if leaderless_since is None or now - leaderless_since < GRACE_SECONDS:
+        return None
+    alive = set(live.values())
+    successor = next((member for member in record.in_sync if member in alive), None)
+    if successor is None:
+        return reset(record)
+    remaining = tuple(member for member in record.in_sync if member != record.holder)
+    return msgspec.structs.replace(record, holder=successor, epoch=record.epoch + 1, in_sync=remaining)
+
+
+def reset(record: Record) -> Record:
+    """A fresh start after a total loss: memory was the only storage."""
+    return Record(record.version, None, record.epoch + EPOCH_LEAP, (), never_held=True)

@@ -1,0 +1,144 @@
+"""Sees what the nodes and the Lease say, several times a second: readiness, events for the console, the backstop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import httpx
+
+from ..core.messages import Incarnation, Record
+from . import backstop
+from .console import Failover, Line, Picture, lines
+from .plan import HOST
+from .supervisor import Supervised, Supervisor
+
+EVERY_SECONDS = 0.25
+CLUSTER_EVERY_SECONDS = 1.0
+ANSWER_SECONDS = 0.5
+
+
+class Store(Protocol):
+    """The Lease, as the operator has it. Not asyncio: a file is quick."""
+
+    def read(self) -> Record | None: ...
+
+    def write(self, record: Record) -> bool:
+        """Replaces the Lease if its version is still ``record.version``."""
+
+    def create(self, record: Record) -> bool:
+        """Makes the Lease if there is none; ``record.version`` is of no account."""
+
+
+class Watch:
+    def __init__(self, supervisor: Supervisor, store: Store, say: Callable[[str, str, str], None]) -> None:
+        self._supervisor = supervisor
+        self._store = store
+        self._say = say
+        self._picture = Picture()
+        self._last_record: Record | None = None
+        self._leaderless_since: float | None = None
+        self._clusters_read = 0.0
+        self._failover: Failover | None = None
+
+    def ready(self) -> list[tuple[str, int]]:
+        """Addresses for new clients."""
+        return [(HOST, node.place.port) for node in self._supervisor.running() if node.ready]
+
+    async def run(self) -> None:
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=limits, trust_env=False) as client:
+            while True:
+                await self._look(client)
+                await asyncio.sleep(EVERY_SECONDS)
+
+    async def _look(self, client: httpx.AsyncClient) -> None:
+        record = self._store.read()
+        running = self._supervisor.running()
+        await asyncio.gather(*(_ask_ready(client, node) for node in running))
+        if record != self._last_record or time.monotonic() - self._clusters_read >= CLUSTER_EVERY_SECONDS:
+            answers = await asyncio.gather(*(_ask_cluster(client, node) for node in running))
+            self._note_failover(answers)
+            self._clusters_read = time.monotonic()
+        self._tell(record)
+        self._back_stop(record)
+
+    def _note_failover(self, answers: list[Any]) -> None:
+        seen = [Failover.parse(answer.get("lastFailover")) for answer in answers]
+        newest = max((f for f in seen if f), key=lambda f: f.epoch, default=None)
+        if newest and (self._failover is None or newest.epoch > self._failover.epoch):
+            self._failover = newest
+
+    def _tell(self, record: Record | None) -> None:
+        ready = {
+            node.place.name: node.process.pid for node in self._supervisor.running() if node.ready and node.process
+        }
+        after = Picture(record, ready, self._failover)
+        alive = {node.place.name for node in self._supervisor.running()}
+        for line in lines(self._picture, after):
+            if line[0] != "unready" or line[1] in alive:  # of a dead node, the supervisor tells
+                self._say(*line)
+        self._picture = after
+
+    def _back_stop(self, record: Record | None) -> None:
+        """The operator's part (rules 9 and 12)."""
+        if record is None:
+            self._recreate()
+            return
+        self._last_record = record
+        running = self._supervisor.running()
+        live = {node.place.name: node.incarnation for node in running if node.incarnation}
+        if record.never_held or backstop.holder_lives(record, live):
+            self._leaderless_since = None
+            return
+        self._leaderless_since = self._leaderless_since or time.monotonic()
+        if len(live) < len(running):
+            return  # somebody lives whose incarnation is not known yet: it may be the one
+        replacement = backstop.backstop(record, live, self._leaderless_since, time.monotonic())
+        if replacement and self._store.write(replacement):
+            self._say(*_explain(record, replacement))
+            self._leaderless_since = None
+
+    def _recreate(self) -> None:
+        """A Lease that vanished comes back vacant, with the epoch and the set that it had; the incumbent claims it."""
+        last = self._last_record
+        if last and self._store.create(Record(0, None, last.epoch, last.in_sync, last.never_held)):
+            self._say("lease", "", f"had vanished: made anew, vacant, epoch {last.epoch}")
+
+
+def _explain(record: Record, replacement: Record) -> Line:
+    if replacement.holder is None:
+        return (
+            "lost",
+            "",
+            f"all that had the GameState are dead: a fresh start, epoch {replacement.epoch} (it was in memory only)",
+        )
+    return (
+        "backstop",
+        replacement.holder,
+        f"named, since {record.holder or 'nobody'} holds no more and nobody took over",
+    )
+
+
+async def _ask_ready(client: httpx.AsyncClient, node: Supervised) -> None:
+    process = node.process
+    try:
+        ready = (await client.get(node.place.admin_url + "/readyz")).status_code == 200
+    except httpx.HTTPError:
+        ready = False
+    if process is not None and node.process is process:
+        node.ready = ready
+
+
+async def _ask_cluster(client: httpx.AsyncClient, node: Supervised) -> dict[str, Any]:
+    process = node.process
+    try:
+        answer: dict[str, Any] = (await client.get(node.place.admin_url + "/cluster")).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    for entry in answer.get("nodes", ()):
+        if entry.get("name") == answer.get("self") == node.place.name and node.process is process:
+            node.incarnation = Incarnation(entry["incarnation"])
+    return answer

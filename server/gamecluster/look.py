@@ -1,0 +1,160 @@
+"""Looks into a running cluster through the admin port of one of its nodes, and says it for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import ConfigurationError
+
+ANSWER_SECONDS = 5.0
+KUBERNETES_ADMIN_URL = "http://127.0.0.1:4200"
+
+Answer = dict[str, Any]
+
+
+def get(admin_url: str, path: str) -> Answer:
+    """``GET`` on an admin port. Raises ConfigurationError."""
+    return _request("GET", admin_url, path, None)
+
+
+def post(admin_url: str, path: str, body: Mapping[str, Any]) -> Answer:
+    return _request("POST", admin_url, path, body)
+
+
+def first_that_answers(admin_urls: Sequence[str], path: str) -> Answer:
+    """Asks one node after another: one that hangs or dies should not keep us from looking."""
+    problem = ConfigurationError("no node is running")
+    for url in admin_urls:
+        try:
+            return get(url, path)
+        except ConfigurationError as error:
+            problem = error
+    raise problem
+
+
+def on_kubernetes(namespace: str, cluster: str, node: str | None, arguments: Sequence[str]) -> int:
+    """Runs the same command inside a pod, with kubectl and its current context; returns the exit code."""
+    pod = node or _running_pod(namespace, cluster)
+    inside = ["python", "-m", "gamecluster", *arguments, "--url", KUBERNETES_ADMIN_URL]
+    return _kubectl(["-n", namespace, "exec", pod, "--", *inside], capture=False).returncode
+
+
+def show(kind: str, answer: Answer) -> str:
+    """An answer of ``GET /<kind>`` as text."""
+    match kind:
+        case "status":
+            return _status(answer)
+        case "nodes":
+            return _nodes(answer)
+        case "names":
+            return _names(answer.get("names", {}))
+        case "groups":
+            return _groups(answer.get("groups", {}))
+        case _:
+            return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def table(rows: Sequence[Sequence[object]]) -> str:
+    text = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in text) for column in range(len(text[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in text
+    )
+
+
+def _status(answer: Answer) -> str:
+    nodes = answer.get("nodes", [])
+    rows = [
+        ("cluster", answer.get("cluster")),
+        ("status", " ".join(str(part) for part in (answer.get("status"), answer.get("reason")) if part)),
+        ("leader", answer.get("leader") or "none"),
+        ("epoch, seq", f"{answer.get('epoch')}, {answer.get('seq')}"),
+        ("in sync", ", ".join(answer.get("inSync", [])) or "none"),
+        ("nodes", f"{sum(1 for n in nodes if n.get('ready'))} of {len(nodes)} ready"),
+        ("players", answer.get("players")),
+    ]
+    last = answer.get("lastFailover")
+    if last:
+        took = (last.get("detectMilliseconds") or 0) + (last.get("takeoverMilliseconds") or 0)
+        rows.append(("last failover", f"{last.get('from')} → {last.get('to')} in {took:.0f} ms, {last.get('reason')}"))
+    return table(rows)
+
+
+def _nodes(answer: Answer) -> str:
+    head = ("NODE", "ROLE", "STATE", "READY", "CONNECTIONS", "PID", "URL")
+    rows = [
+        (
+            node.get("name"),
+            node.get("role") or "-",
+            node.get("state") or "-",
+            "yes" if node.get("ready") else "no",
+            node.get("connections", "-"),
+            node.get("pid") or "-",
+            node.get("url") or "-",
+        )
+        for node in answer.get("nodes", [])
+    ]
+    return table([head, *rows])
+
+
+def _names(names: Mapping[str, Any]) -> str:
+    return table([("NAME", "NODE"), *((name, found.get("node")) for name, found in sorted(names.items()))])
+
+
+def _groups(groups: Mapping[str, Any]) -> str:
+    members = [(group, m.get("node"), m.get("member")) for group, found in sorted(groups.items()) for m in found]
+    return table([("GROUP", "NODE", "MEMBER"), *members])
+
+
+def _request(method: str, admin_url: str, path: str, body: Mapping[str, Any] | None) -> Answer:
+    import httpx
+
+    token = os.environ.get("GAMECLUSTER_ADMIN_TOKEN", "")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = admin_url.rstrip("/") + path
+    try:
+        response = httpx.request(method, url, json=body, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ConfigurationError(
+            f"{url}: {error or type(error).__name__}: is it a node's admin port (client port + 200)?"
+        ) from None
+    if response.status_code in (401, 403):
+        raise ConfigurationError(f"{url}: refused: set GAMECLUSTER_ADMIN_TOKEN to the cluster's admin token")
+    if response.status_code == 404:
+        raise ConfigurationError(f"{url}: not there: is it a node's admin port (client port + 200), of this version?")
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = {}
+    if response.is_error or not isinstance(answer, dict):
+        raise ConfigurationError(f"{url}: HTTP {response.status_code}: {response.text[:300].strip()}")
+    return answer
+
+
+def _running_pod(namespace: str, cluster: str) -> str:
+    selector = f"app.kubernetes.io/instance={cluster},app.kubernetes.io/component=server"
+    found = _kubectl(
+        ["-n", namespace, "get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", "name"],
+        capture=True,
+    )
+    if found.returncode:
+        raise ConfigurationError(f"kubectl: {found.stderr.strip()}")
+    pods = found.stdout.split()
+    if not pods:
+        raise ConfigurationError(
+            f"no pod of GameCluster {cluster} runs in namespace {namespace}: `kubectl -n {namespace} get gc,pods`"
+        )
+    return str(pods[0])
+
+
+def _kubectl(arguments: Sequence[str], *, capture: bool) -> subprocess.CompletedProcess[str]:
+    sys.stdout.flush()
+    try:
+        return subprocess.run(["kubectl", *arguments], capture_output=capture, text=True, check=False)
+    except FileNotFoundError:
+        raise ConfigurationError("-n NAMESPACE CLUSTER needs kubectl, which is not in the PATH") from None
