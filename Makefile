@@ -1,0 +1,46 @@
+# What developers and CI run. `make` says what there is.
+SHELL := /bin/bash
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
+bin := .venv/bin
+SEEDS ?= 200
+N ?= 100
+scripts = $(shell git ls-files --cached --others --exclude-standard .ci e2e | xargs grep -slE '^\#!/bin/bash')
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+
+setup: .venv/ready ## the virtual environment .venv, with everything for development
+.venv/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: set PYTHON")'
+	$(PYTHON) -m venv .venv
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+check: setup ## style, types, the imports' laws, scripts, and the chart's copy of the CRD
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports
+	diff -r crds charts/gamecluster-operator/crds
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(scripts); else echo "shellcheck is not installed: scripts are not checked"; fi
+
+test: setup ## all tests that need no cluster
+	$(bin)/python -m pytest tests --ignore tests/operator/apiserver
+
+apiserver: setup ## the operator's tests on a real API server (Go builds it the first time)
+	$(bin)/python -m pytest tests/operator/apiserver
+
+e2e: setup ## the end-to-end tests on a real Kubernetes: see docs/e2e.md
+	e2e/run
+
+simulate: setup ## SEEDS=200: random schedules of faults against the core, each replayed by its seed
+	$(bin)/python -m tests.simulation --seeds $(SEEDS)
+
+kills: setup ## N=100: kill the leader's process so many times under load
+	$(bin)/python -m tests.process.kills --count $(N)
+
+up: setup ## a local cluster with the demo game
+	$(bin)/gamecluster up
+
+.PHONY: help setup check test apiserver e2e simulate kills up
+.DEFAULT_GOAL := help

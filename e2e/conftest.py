@@ -1,0 +1,112 @@
+"""The cluster is there (e2e/run made it); the operator is installed once; every module gets its own GameCluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .cluster import Namespace, run
+from .game import Game, example
+from .play import start_pod
+
+REPOSITORY = Path(__file__).parent.parent
+CHART = REPOSITORY / "charts" / "gamecluster-operator"
+DUMPS = Path(__file__).parent / ".work" / "failures"
+OPERATOR = Namespace("gamecluster-system")
+PLAYERS = Namespace("e2e-players")
+in_use: list[Namespace] = [OPERATOR]
+
+
+@pytest.fixture(scope="session")
+def server_image() -> str:
+    return os.environ["E2E_SERVER_IMAGE"]
+
+
+@pytest.fixture(scope="session")
+def operator(server_image: str) -> Iterator[Namespace]:
+    """The operator as users install it: by helm, in a namespace of its own."""
+    repository, tag = os.environ["E2E_OPERATOR_IMAGE"].rsplit(":", 1)
+    run(
+        *(
+            "helm",
+            "upgrade",
+            "--install",
+            "gamecluster",
+            str(CHART),
+            "--namespace",
+            OPERATOR.name,
+            "--create-namespace",
+        ),
+        *("--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "90s"),
+        seconds=120,
+    )
+    yield OPERATOR
+
+
+@pytest.fixture(scope="session")
+def players(server_image: str) -> Iterator[Namespace]:
+    PLAYERS.delete_and_wait()
+    PLAYERS.create()
+    start_pod(PLAYERS, server_image)
+    yield PLAYERS
+
+
+@contextlib.contextmanager
+def a_namespace(name: str) -> Iterator[Namespace]:
+    namespace = Namespace(name)
+    namespace.delete_and_wait()
+    namespace.create()
+    in_use.append(namespace)
+    try:
+        yield namespace
+    finally:
+        in_use.remove(namespace)
+        with contextlib.suppress(Exception):
+            namespace.kubectl("delete", "gameclusters", "--all", "--wait=true", "--timeout=20s")
+        namespace.delete()
+
+
+@pytest.fixture(scope="module")
+def namespace(request: pytest.FixtureRequest) -> Iterator[Namespace]:
+    with a_namespace(re.sub("[^a-z0-9]+", "-", request.module.__name__.rpartition(".")[2])) as namespace:
+        yield namespace
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    """What a module's GameCluster has besides the example's spec; modules override this fixture."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def game(
+    operator: Namespace, players: Namespace, namespace: Namespace, server_image: str, spec: dict[str, Any]
+) -> Iterator[Game]:
+    """A counter of three pods, Ready."""
+    manifest = example("counter", server_image)
+    manifest["spec"] |= {"replicas": 3} | spec
+    game = Game(namespace, manifest, players)
+    game.start()
+    yield game
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """On a failure: what explains it goes to e2e/.work/failures/<test>/, while it is still there."""
+    report = yield
+    if report.failed and report.when != "teardown":
+        folder = DUMPS / re.sub("[^A-Za-z0-9_.-]+", "_", item.nodeid)
+        shutil.rmtree(folder, ignore_errors=True)
+        for namespace in in_use:
+            namespace.dump(folder)
+        report.sections.append(("dumped", str(folder)))
+    return report

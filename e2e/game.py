@@ -1,0 +1,118 @@
+"""A GameCluster in a namespace of its own, as a test holds it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .cluster import CommandFailed, Namespace, wait_until
+from .play import Play
+from .players import Plan
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+CALL = """
+import json, os, sys, urllib.request
+path, body = json.loads(sys.argv[1])
+request = urllib.request.Request("http://127.0.0.1:4200" + path, data=None if body is None else json.dumps(body).encode())
+request.add_header("Authorization", "Bearer " + os.environ["GAMECLUSTER_ADMIN_TOKEN"])
+request.add_header("Content-Type", "application/json")
+print(urllib.request.urlopen(request, timeout=10).read().decode())
+"""
+
+
+def example(name: str, image: str) -> dict[str, Any]:
+    """The GameCluster of examples/NAME.yaml, with this image."""
+    documents = yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text())
+    manifest: dict[str, Any] = next(d for d in documents if d and d["kind"] == "GameCluster")
+    manifest = copy.deepcopy(manifest)
+    manifest["metadata"].pop("namespace", None)
+    manifest["spec"]["image"] = image
+    return manifest
+
+
+class Game:
+    """One GameCluster: what it is asked to be, and what can be seen of it."""
+
+    def __init__(self, namespace: Namespace, manifest: dict[str, Any], players: Namespace) -> None:
+        self.namespace = namespace
+        self.manifest = manifest
+        self.name: str = manifest["metadata"]["name"]
+        self._players = players
+        self._last: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Applies it and waits until it says that it is Ready, with a leader and every pod."""
+        self.namespace.apply(self.manifest)
+        self.wait_ready(self.manifest["spec"]["replicas"], seconds=120)
+
+    def wait_ready(self, pods: int, seconds: float = 60) -> None:
+        def look() -> dict[str, Any] | bool:
+            status = self.status()
+            is_ready = (
+                status.get("readyReplicas") == pods and self.condition("Ready") == "True" and status.get("leader")
+            )
+            self._last = status
+            return status if is_ready else False
+
+        try:
+            wait_until(f"{self.name} Ready with {pods} pods", look, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; status: {json.dumps(self._last)}") from None
+
+    def resource(self) -> dict[str, Any]:
+        return self.namespace.get("gamecluster", self.name)
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.resource().get("status", {})
+        return status
+
+    def condition(self, kind: str) -> str | None:
+        return next((c["status"] for c in self.status().get("conditions", []) if c["type"] == kind), None)
+
+    def described(self) -> str:
+        return self.namespace.kubectl("describe", "gamecluster", self.name)
+
+    def leader(self) -> str:
+        """The name of the pod that the Lease names. Raises KeyError while there is none."""
+        return str(self._lease()["holderIdentity"].split("_")[0])
+
+    def epoch(self) -> int:
+        return int(self._lease()["leaseTransitions"])
+
+    def wait_for_another_leader(self, epoch: int, seconds: float = 20) -> str:
+        """Waits until the Lease has moved on from `epoch`, and the status says so too."""
+        wait_until(f"an epoch after {epoch} in the Lease", lambda: self.epoch() > epoch, seconds)
+        return wait_until(
+            "the new leader in the status",
+            lambda: (
+                (self.status().get("epoch"), self.status().get("leader")) == (self.epoch(), self.leader())
+                and self.leader()
+            ),
+        )
+
+    def call(self, pod: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A request to the pod's admin port, from within the pod."""
+        answer = self.namespace.kubectl("exec", pod, "--", "python", "-c", CALL, json.dumps([path, body]))
+        parsed: dict[str, Any] = json.loads(answer or "{}")
+        return parsed
+
+    def address(self, number: int) -> str:
+        return f"{self.name}-{number}.{self.name}-mesh.{self.namespace.name}.svc.cluster.local:4000"
+
+    def play(self, pods: int = 3, **plan: Any) -> Play:
+        """Players on the counter, spread over the pods' own addresses."""
+        return Play(self._players, Plan(addresses=[self.address(i) for i in range(pods)], **plan))
+
+    def restarts(self, pod: str) -> int:
+        try:
+            return int(self.namespace.get("pod", pod)["status"]["containerStatuses"][0]["restartCount"])
+        except (CommandFailed, KeyError):
+            return -1
+
+    def _lease(self) -> dict[str, Any]:
+        spec: dict[str, Any] = self.namespace.get("lease", f"{self.name}-gamestate")["spec"]
+        return spec
