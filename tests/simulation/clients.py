@@ -1,0 +1,238 @@
+"""Players: each adds 1 to its own total again and again, through one pod at a time, and never gives a counted move up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+from gamecluster.core.events import Event, PlayerJoined, PlayerLeft, PlayerMoved
+from gamecluster.core.messages import Fields, Incarnation
+
+Answered = Callable[[bool, Fields], None]
+
+
+class Cluster(Protocol):
+    """What a player needs of the world."""
+
+    now: float
+
+    def at(self, when: float, do: Callable[..., None], *args: Any) -> None: ...
+
+    def doors(self) -> list[Incarnation]:
+        """Processes that a new connection may reach."""
+
+    def open(self, pod: Incarnation, client: Client) -> int:
+        """A new connection's number."""
+
+    def ask(self, client: Client, make: Callable[[int], Event], answered: Answered) -> None:
+        """Hands the client's pod an event with a fresh request number. The answer may never come."""
+
+    def tell(self, pod: Incarnation, event: Event) -> None: ...
+
+    def violated(self, invariant: str, text: str) -> None: ...
+
+
+class Client:
+    """``counted``: moves carry n, and the last of them is repeated until it is answered (rule 13)."""
+
+    def __init__(self, cluster: Cluster, random: Random, player: str, counted: bool, window: int, think: float) -> None:
+        self.player = player
+        self.counted = counted
+        self.acknowledged = 0  # counted: all n up to this one
+        self.unknown = 0
+        self.refusals: Counter[str] = Counter()
+        self.pod: Incarnation | None = None
+        self.connection = 0
+        self.joined = False
+        self.seen = (0, 0)
+        self.playing = True
+        self.sending = self.receiving = 0.0  # when the last message each way arrives: a connection keeps their order
+        self._cluster = cluster
+        self._random = random
+        self._window = window
+        self._think = think
+        self._stay: str | None = None
+        self._nonce = f"{random.getrandbits(64):016x}"
+        self._made = 0  # highest n, or number of moves without
+        self._waiting: dict[int, int] = {}  # n (or number) -> try that is on its way; 0: to be sent (again)
+        self._answers: dict[int, Fields] = {}
+        self._tries = 0
+        self._life = 0  # counts connections: what belongs to an earlier one is ignored
+        self._last_value = 0
+        self._patience_until = 0.0
+
+    # --- state
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is left to do."""
+        return not self.playing and not self._waiting
+
+    def start(self) -> None:
+        self._connect(self._life)
+
+    def start_at(self, pod: Incarnation) -> None:
+        self._connect(self._life, pod)
+
+    def stop(self) -> None:
+        """Makes no further moves; repeats what was not answered."""
+        self.playing = False
+
+    # --- connection
+
+    def _connect(self, life: int, only: Incarnation | None = None) -> None:
+        if life != self._life:
+            return
+        doors = self._cluster.doors()
+        if not doors:
+            self._soon(0.1, self._connect)
+            return
+        self.pod = only if only in doors else self._random.choice(doors)
+        self.connection = self._cluster.open(self.pod, self)
+        self._join(life)
+
+    def _join(self, life: int) -> None:
+        if life != self._life or self.pod is None:
+            return
+        player, connection, stay, nonce = self.player, self.connection, self._stay, self._nonce
+        self._patience_until = self._cluster.now + self._random.uniform(0.4, 3.0)
+        self._cluster.at(self._patience_until, self._run_out_of_patience, life)
+        self._cluster.ask(
+            self,
+            lambda request: PlayerJoined(request, connection, player, stay, nonce),
+            lambda ok, response: self._was_joined(life, ok, response),
+        )
+
+    def _was_joined(self, life: int, ok: bool, response: Fields) -> None:
+        if life != self._life:
+            return
+        if not ok:
+            self.refusals[str(response.get("reason"))] += 1
+            if response.get("reason") == "player taken":
+                self._cluster.violated("I5", f"{self.player} was refused its own stay: {response}")
+            self._soon(self._random.uniform(0.05, 0.3), self._join)
+            return
+        stay = response["stay"]
+        if self._stay not in (None, stay):
+            self._cluster.violated(
+                "I5", f"{self.player} came back within the grace, and its stay was another: {response}"
+            )
+        self._stay = stay
+        self.joined = True
+        self.saw(response["epoch"], response["seq"])
+        self._fill(life)
+
+    def lost(self) -> None:
+        """The connection is gone: the pod died, reset it, or closed the topic."""
+        life = self._leave_behind()
+        self._cluster.at(self._cluster.now + self._random.uniform(0.005, 0.2), self._connect, life)
+
+    def _run_out_of_patience(self, life: int) -> None:
+        """No answer: goes elsewhere. The pod may learn that this connection is gone, or not."""
+        if life != self._life:
+            return
+        if self._cluster.now < self._patience_until:
+            self._cluster.at(self._patience_until, self._run_out_of_patience, life)
+        elif not self.joined or any(self._waiting.values()):
+            pod, connection = self.pod, self.connection
+            if pod is not None and self._random.random() < 0.7:
+                gone = PlayerLeft(connection, self.player, False)
+                self._cluster.at(self._cluster.now + self._random.uniform(0, 0.5), self._cluster.tell, pod, gone)
+            self.lost()
+
+    def _leave_behind(self) -> int:
+        self._life += 1
+        self.joined = False
+        self.pod = None
+        if not self.counted:
+            self.unknown += sum(1 for sent in self._waiting.values() if sent)
+            self._waiting.clear()
+        for n in self._waiting:
+            self._waiting[n] = 0
+        return self._life
+
+    def saw(self, epoch: int, seq: int) -> None:
+        """A frame of topic ``game``: what a client sees never goes back, through whichever pods it goes."""
+        if epoch < self.seen[0] or seq < self.seen[1]:
+            self._cluster.violated("I4", f"{self.player} saw {self.seen} and then ({epoch}, {seq}) at {self.pod}")
+        self.seen = (epoch, seq)
+
+    # --- moves
+
+    def _fill(self, life: int) -> None:
+        """Sends what is to be repeated, in order, then new moves up to the window."""
+        if life != self._life or not self.joined:
+            return
+        for n in sorted(self._waiting):
+            if not self._waiting[n]:
+                self._send(life, n)
+        while self.playing and len(self._waiting) < self._window:
+            self._made += 1
+            self._send(life, self._made)
+            if self._random.random() < 0.5:
+                break
+
+    def _send(self, life: int, n: int) -> None:
+        assert self.pod is not None
+        self._tries += 1
+        attempt = self._waiting[n] = self._tries
+        player, connection, counted = self.player, self.connection, self.counted
+        if self._patience_until <= self._cluster.now:
+            self._patience_until = self._cluster.now + self._random.uniform(0.4, 3.0)
+            self._cluster.at(self._patience_until, self._run_out_of_patience, life)
+        self._cluster.ask(
+            self,
+            lambda request: PlayerMoved(request, connection, player, "add", {"amount": 1}, n if counted else None),
+            lambda ok, response: self._was_answered(life, n, attempt, ok, response),
+        )
+
+    def _was_answered(self, life: int, n: int, attempt: int, ok: bool, response: Fields) -> None:
+        if life != self._life or self._waiting.get(n) != attempt:
+            return
+        self._patience_until = self._cluster.now + self._random.uniform(0.4, 3.0)
+        if ok:
+            del self._waiting[n]
+            self._was_applied(n, response)
+            self._soon(self._think * self._random.random() * 2, self._fill)
+            return
+        self.refusals[str(response.get("reason"))] += 1
+        if self.counted:
+            self._waiting[n] = 0
+            self._check_refusal(n, response)
+        else:
+            del self._waiting[n]
+            self.unknown += response.get("reason") == "unknown"
+        if response.get("reason") == "not joined":
+            self.lost()
+        else:
+            self._soon(self._random.uniform(0.02, 0.2), self._fill)
+
+    def _was_applied(self, n: int, response: Fields) -> None:
+        value = response["value"]
+        if not self.counted:
+            self.acknowledged += 1
+            if value <= self._last_value or not self.acknowledged <= value <= self._made:
+                text = f"{self.player} was answered {value} after {self._last_value}, {self.acknowledged} acknowledged"
+                self._cluster.violated("I5", text)
+            self._last_value = value
+            return
+        if value != n:
+            self._cluster.violated(
+                "I5", f"the {n}th add of {self.player} was answered {response}: lost or doubled moves"
+            )
+        self._answers[n] = response
+        while self.acknowledged + 1 in self._answers:
+            self.acknowledged += 1
+
+    def _check_refusal(self, n: int, response: Fields) -> None:
+        reason = response.get("reason")
+        if reason == "gap" and not self.acknowledged < response["expected"] < n:
+            text = f"{self.player} has {self.acknowledged} acknowledged, sent {n}, and was told {response}"
+            self._cluster.violated("I5", text)
+        if reason == "forgotten":
+            self._cluster.violated("I5", f"{self.player}'s answer to {n} was forgotten: {response}")
+
+    def _soon(self, seconds: float, do: Callable[[int], None]) -> None:
+        self._cluster.at(self._cluster.now + seconds, do, self._life)

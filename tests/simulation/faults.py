@@ -1,0 +1,220 @@
+"""Carries a plan's faults out. Whom one strikes is found when it strikes, from its ``pick`` and the state of the world.
+
+None of them may end the last living member of a set that may be in force: that would be a total loss, for which other rules hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import assert_never
+
+from gamecluster.core.events import DrainRequested, HandOffRequested
+from gamecluster.core.messages import Incarnation
+
+from .life import Life
+from .network import Pair
+from .schedule import Fault, Kind
+from .world import World
+
+
+class Trouble:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._over = False
+        self._undo: dict[int, Callable[[], None]] = {}
+        for fault in world.plan.faults:
+            world.at(fault.at, self._due, fault)
+
+    def end(self) -> None:
+        """From now on nothing goes wrong any more: whatever lasts is put right."""
+        self._over = True
+        self._world.traps.clear()
+        for undo in list(self._undo.values()):
+            undo()
+        self._undo.clear()
+
+    def _due(self, fault: Fault) -> None:
+        if self._over:
+            return
+        if fault.moment is None:
+            self._strike(fault, None)
+        else:
+            self._world.traps.setdefault(fault.moment, []).append(partial(self._strike, fault))
+
+    def _strike(self, fault: Fault, actor: Life | None) -> None:
+        """``actor``: who did what the fault was waiting for."""
+        if self._over:
+            return
+        world = self._world
+        victim = self._victim(fault, actor)
+        if victim is None:
+            return
+        who = victim.incarnation
+        world.counts[fault.kind] += 1
+        world.transcript.note(world.now, f"fault: {fault} strikes {who}")
+        match fault.kind:
+            case Kind.kill:
+                self._kill([victim], fault)
+            case Kind.kill_most:
+                self._kill_most(victim, fault)
+            case Kind.lose:
+                self._kill([victim], fault, loudly=False)
+            case Kind.recreate:
+                self._cut_off([who], fault.seconds)
+                if victim.comes_back:
+                    victim.comes_back = False
+                    world.at(world.now + 0.2, world.start, victim.name, False)
+            case Kind.pause:
+                world.pause(victim)
+                self._later(fault.seconds, lambda: world.resume(victim))
+            case Kind.cut:
+                for other in self._others(victim)[: 1 + fault.pick // 64 % 2]:
+                    world.network.cut(who, other)
+            case Kind.isolate:
+                self._cut_off([who], fault.seconds)
+            case Kind.split:
+                living = self._everyone(fault)
+                self._cut_off(living[: len(living) // 2], fault.seconds)
+            case Kind.one_way:
+                outward = [(who, other) for other in self._others(victim)]
+                pairs = outward if fault.pick & 64 else [(there, here) for here, there in outward]
+                self._block(pairs[: 1 + fault.pick // 128 % len(pairs)] if pairs else [], fault.seconds)
+            case Kind.ring:
+                self._block(_ring(self._everyone(fault)), fault.seconds)
+            case Kind.slow:
+                self._slow_network(fault)
+            case Kind.lease_slow | Kind.lease_flaky | Kind.lease_away:
+                self._trouble_lease(fault)
+            case Kind.hand_off:
+                others = self._others(victim)
+                to = world.lives[others[fault.pick // 64 % len(others)]].name if others and fault.pick & 32 else None
+                world.tell(who, HandOffRequested(to))
+            case Kind.drain:
+                self._drain(victim, comes_back=True)
+            case Kind.scale_up:
+                if len(world.living()) < 7:
+                    world.start(f"q{fault.pick % 997}")
+            case Kind.scale_down:
+                self._drain(victim, comes_back=False)
+            case Kind.reconnect:
+                for client in world.clients:
+                    if client.pod is not None:
+                        client.lost()
+            case _:
+                assert_never(fault.kind)
+
+    # --- whom it strikes
+
+    def _victim(self, fault: Fault, actor: Life | None) -> Life | None:
+        """The leader, who did what was waited for, or anyone: as ``pick`` says."""
+        living = self._world.living()
+        holder = self._world.lease.record.holder
+        match fault.pick % 4:
+            case 0 if holder is not None and self._world.lives[holder].alive:
+                return self._world.lives[holder]
+            case 1 if actor is not None and actor.alive:
+                return actor
+            case _:
+                return living[fault.pick // 4 % len(living)] if living else None
+
+    def _others(self, life: Life) -> list[Incarnation]:
+        return [other.incarnation for other in self._world.living() if other is not life]
+
+    def _everyone(self, fault: Fault) -> list[Incarnation]:
+        living = [life.incarnation for life in self._world.living()]
+        turn = fault.pick // 16 % max(1, len(living))
+        return living[turn:] + living[:turn]
+
+    # --- how
+
+    def _kill(self, victims: list[Life], fault: Fault, loudly: bool = True) -> None:
+        world = self._world
+        if not world.may_lose({v.incarnation for v in victims}):
+            return
+        for index, victim in enumerate(victims):
+            world.end(victim, "killed" if loudly else "machine lost", loudly)
+            if victim.comes_back:
+                wait = fault.seconds * (1 + index) * (1.0 if loudly else 2.0)
+                world.at(world.now + wait, world.start, victim.name, loudly)
+
+    def _kill_most(self, spared: Life, fault: Fault) -> None:
+        """All but one, at one instant. Somebody may have to be spared in the place of the chosen one."""
+        living = self._world.living()
+        turn = living.index(spared)
+        for candidate in living[turn:] + living[:turn]:
+            victims = [life for life in living if life is not candidate]
+            if self._world.may_lose({v.incarnation for v in victims}):
+                self._kill(victims, fault)
+                return
+
+    def _drain(self, victim: Life, comes_back: bool) -> None:
+        staying = [life for life in self._world.living() if not life.draining and life is not victim]
+        if victim.draining or len(staying) < 2:
+            return
+        victim.draining = True
+        victim.comes_back = victim.comes_back and comes_back
+        self._world.tell(victim.incarnation, DrainRequested())
+
+    def _cut_off(self, some: list[Incarnation], seconds: float) -> None:
+        others = [life.incarnation for life in self._world.living() if life.incarnation not in some]
+        self._block([pair for a in some for b in others for pair in ((a, b), (b, a))], seconds)
+
+    def _block(self, pairs: list[Pair], seconds: float) -> None:
+        network = self._world.network
+        network.block(pairs)
+        self._later(seconds, lambda: network.unblock(pairs))
+
+    def _slow_network(self, fault: Fault) -> None:
+        weather = self._world.network.weather
+        weather.slow_share += 0.3
+
+        def undo() -> None:
+            weather.slow_share -= 0.3
+
+        self._later(fault.seconds, undo)
+
+    def _trouble_lease(self, fault: Fault) -> None:
+        lease, now = self._world.lease, self._world.now
+        if fault.kind is Kind.lease_away:
+            lease.away_until = max(lease.away_until, now + fault.seconds)
+
+            def undo() -> None:
+                lease.away_until = min(lease.away_until, self._world.now)
+
+        elif fault.kind is Kind.lease_slow:
+            lease.slow += 0.5
+
+            def undo() -> None:
+                lease.slow -= 0.5
+
+        else:
+            lease.flaky += 0.5
+
+            def undo() -> None:
+                lease.flaky -= 0.5
+
+        self._later(fault.seconds, undo)
+
+    def _later(self, seconds: float, undo: Callable[[], None]) -> None:
+        """Undone after ``seconds``, or when all trouble ends."""
+        key = len(self._undo) + self._world.counts["undone"] + 1
+        self._world.counts["undone"] += 1
+        self._undo[key] = undo
+
+        def due() -> None:
+            if self._undo.pop(key, None) is not None:
+                undo()
+
+        self._world.at(self._world.now + seconds, due)
+
+
+def _ring(living: list[Incarnation]) -> list[Pair]:
+    """Blocks all but the links between neighbours, in both directions."""
+    count = len(living)
+    return [
+        (a, b)
+        for i, a in enumerate(living)
+        for j, b in enumerate(living)
+        if a != b and (i - j) % count not in (1, count - 1)
+    ]

@@ -1,0 +1,55 @@
+"""The game that is played: each player has a total, so that lost and doubled moves show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gamecluster.core.messages import Broadcast, Fields, Op, Tables
+
+
+@dataclass
+class Outcome:
+    ok: bool
+    response: Fields
+    ops: list[Op] = field(default_factory=list)
+    broadcasts: list[Broadcast] = field(default_factory=list)
+    error: str | None = None
+
+
+class CounterGame:
+    """What ``Runtime`` makes of ``gamecluster.demo:Counter``, by hand: ``add`` adds to the player's own total."""
+
+    tick_rate = 0
+    leave_after_seconds = 30.0
+
+    def __init__(self) -> None:
+        self._totals: dict[str, Fields] = {}
+
+    def load(self, tables: Tables) -> None:
+        self._totals = {player: dict(row) for player, row in tables.get("totals", {}).items()}
+
+    def tables(self) -> Tables:
+        return {"totals": self._totals}
+
+    def join(self, player_id: str) -> Outcome:
+        if player_id in self._totals:
+            return Outcome(True, {})
+        self._totals[player_id] = {"value": 0}
+        return Outcome(True, {}, [("totals", player_id, {"value": 0})])
+
+    def leave(self, player_id: str) -> Outcome:
+        return Outcome(True, {})
+
+    def move(self, player_id: str, event: str, payload: dict[str, Any]) -> Outcome:
+        if payload["amount"] < 0:
+            return Outcome(False, {"reason": "negative"})
+        value = self._totals[player_id]["value"] + payload["amount"]
+        self._totals[player_id] = {"value": value}
+        return Outcome(True, {"value": value}, [("totals", player_id, {"value": value})])
+
+    def tick(self, seconds: float) -> Outcome:
+        return Outcome(True, {})
+
+    def schema(self) -> dict[str, Any]:
+        return {"totals": {"value": "int"}}

@@ -1,0 +1,198 @@
+"""What must hold at every step (design: I1–I7), and at the end of a run (progress, equality, exactly once)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gamecluster.core.effects import Answer, DeliverPatch, DeliverState, SendPeer
+from gamecluster.core.messages import (
+    Ack,
+    Append,
+    Entry,
+    Fields,
+    Hello,
+    Incarnation,
+    Install,
+    Position,
+    Promise,
+    Promised,
+    Record,
+    Tables,
+)
+
+from . import probe
+
+if TYPE_CHECKING:
+    from .lease import LeaseApi
+    from .life import Life
+
+
+class Violated(AssertionError):
+    """``invariant``: its short name; the text says what was seen."""
+
+    def __init__(self, invariant: str, text: str) -> None:
+        super().__init__(f"{invariant}: {text}")
+        self.invariant = invariant
+
+
+class Ledger:
+    """The one true log: every entry as it was first committed by anybody, and who led which epoch."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.leaders: dict[int, Incarnation] = {}
+        self.promises: dict[Incarnation, Promise] = {}
+        self.shadow: Tables = {}
+        self.last = Position(0, 0)
+
+    def at(self, seq: int) -> Entry:
+        return self.entries[seq - 1]
+
+
+# --- after a step of one node ------------------------------------------------------------------------------------
+
+
+def check_commits(ledger: Ledger, life: Life, lease: LeaseApi, lives: dict[Incarnation, Life]) -> None:
+    """I3, I6: what is committed is the same everywhere; I7, rule 2: when it is, all who may be in the set hold it."""
+    before, position = life.position, life.node.position()
+    if position == before:
+        return
+    if position.seq < before.seq or position.epoch < before.epoch:
+        raise Violated("I4", f"{life} went back from {before} to {position}")
+    life.position = position
+    log = probe.log_of(life.node)
+    for seq in range(before.seq + 1, position.seq + 1):
+        entry = probe.entry_at(log, position, seq)
+        if seq <= len(ledger.entries):
+            if entry is not None and not _same(ledger.at(seq), entry):
+                raise Violated("I3", f"{life} committed {entry}, where {ledger.at(seq)} was committed")
+        elif entry is None:
+            raise Violated("I3", f"{life} has a snapshot of {position}, and nobody committed {seq}")
+        else:
+            _commit(ledger, life, entry)
+            check_held_by_all(ledger, entry.position, lease.possible_sets(), lives, f"{life} committed it")
+    if ledger.at(position.seq).position != position:
+        raise Violated("I3", f"{life} is at {position}, where {ledger.at(position.seq).position} was committed")
+
+
+def _commit(ledger: Ledger, life: Life, entry: Entry) -> None:
+    if entry.seq != ledger.last.seq + 1 or entry.epoch < ledger.last.epoch:
+        raise Violated("I3", f"{life} committed {entry} after {ledger.last}")
+    ledger.entries.append(entry)
+    ledger.last = entry.position
+    _apply(ledger.shadow, entry.ops)
+
+
+def check_held_by_all(
+    ledger: Ledger,
+    position: Position,
+    sets: list[tuple[Incarnation, ...]],
+    lives: dict[Incarnation, Life],
+    why: str,
+) -> None:
+    """I3: every member, dead ones too, of every set that may be in force holds every acknowledged entry."""
+    for members in sets:
+        for member in members:
+            if not probe.holds(lives[member].log, position):
+                end = lives[member].log.last
+                raise Violated(
+                    "I3", f"{member} may be in the set {members} and lacks {position} (its log ends at {end}); {why}"
+                )
+
+
+def check_message(ledger: Ledger, life: Life, effect: SendPeer) -> None:
+    """I1: one incarnation leads an epoch; I2: promises never go back, and are to one incarnation per epoch; rule 1."""
+    message = effect.message
+    match message:
+        case Append() | Install():
+            leader = ledger.leaders.setdefault(message.epoch, life.incarnation)
+            if leader != life.incarnation:
+                raise Violated("I1", f"{leader} leads epoch {message.epoch}, and {life} sent {message}")
+            _check_promise(ledger, life, Promise(message.epoch, life.incarnation))
+        case Ack() | Promised():
+            _check_promise(ledger, life, Promise(message.epoch, effect.peer))
+        case Hello() if message.promise is not None:
+            _check_promise(ledger, life, message.promise)
+
+
+def _check_promise(ledger: Ledger, life: Life, promise: Promise) -> None:
+    before = ledger.promises.get(life.incarnation)
+    if before is None or promise.epoch > before.epoch:
+        ledger.promises[life.incarnation] = promise
+    elif promise != before:
+        raise Violated("I2", f"{life} has promised {before} and acted on {promise}")
+
+
+def check_answer(ledger: Ledger, life: Life, answer: Answer) -> None:
+    """Rule 2: an ok answer is of a committed entry, and goes out where it was asked when that pod has it too."""
+    if not answer.ok or "seq" not in answer.response:
+        return
+    epoch, seq = answer.response["epoch"], answer.response["seq"]
+    if seq > len(ledger.entries) or ledger.at(seq).epoch != epoch:
+        raise Violated("I4", f"{life} answered {answer.response}, which is not committed (the end is {ledger.last})")
+
+
+def check_delivery(ledger: Ledger, life: Life, effect: DeliverPatch | DeliverState) -> None:
+    """I4: what subscribers are shown is what was committed, in order."""
+    at = (effect.epoch, effect.seq)
+    if at < life.delivered:
+        raise Violated("I4", f"{life} delivered {at} after {life.delivered}")
+    life.delivered = at
+    if effect.seq > len(ledger.entries) or ledger.at(effect.seq).epoch != effect.epoch:
+        raise Violated("I4", f"{life} delivered {at}, which is not committed (the end is {ledger.last})")
+    if isinstance(effect, DeliverPatch):
+        _apply(life.shown, effect.ops)
+
+
+def check_shown(ledger: Ledger, life: Life) -> None:
+    """I4: a subscriber who applied every patch has the pod's state; at the ledger's end that is the one true state."""
+    tables = life.node.visible_tables()
+    if not _equal(tables, life.shown):
+        raise Violated("I4", f"a subscriber at {life} has {life.shown} by its patches, the pod has {tables}")
+    if life.position == ledger.last and not _equal(tables, visible(ledger.shadow)):
+        raise Violated("I3", f"{life} is at {life.position} with {tables}; the entries give {visible(ledger.shadow)}")
+
+
+# --- when the record changes --------------------------------------------------------------------------------------
+
+
+def check_record(
+    ledger: Ledger, before: Record, after: Record, writer: Incarnation, lives: dict[Incarnation, Life]
+) -> None:
+    """I2: the record's epoch never decreases, and is one leader's; I3: its new members hold everything acknowledged."""
+    if after.epoch < before.epoch or (after.epoch == before.epoch and after.holder != before.holder):
+        raise Violated("I2", f"{writer} replaced {before} by {after}")
+    if after.holder not in after.in_sync:
+        raise Violated("I2", f"{writer} wrote a holder that is not in sync: {after}")
+    if len(set(after.in_sync)) != len(after.in_sync):
+        raise Violated("I2", f"{writer} wrote somebody twice: {after}")
+    if ledger.entries:
+        check_held_by_all(ledger, ledger.last, [after.in_sync], lives, f"the record of {writer} landed")
+
+
+# --- helpers ------------------------------------------------------------------------------------------------------
+
+
+def visible(tables: Tables) -> Tables:
+    return {name: rows for name, rows in tables.items() if not name.startswith("$")}
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return one is other or one == other
+
+
+def _equal(one: Tables, other: Tables) -> bool:
+    return one == other or _filled(one) == _filled(other)
+
+
+def _filled(tables: Tables) -> Tables:
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _apply(tables: Tables, ops: list[Any]) -> None:
+    for table, key, fields in ops:
+        rows: dict[str, Fields] = tables.setdefault(table, {})
+        if fields is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = {**rows.get(key, {}), **fields}

@@ -1,0 +1,54 @@
+"""One life of one server process in the simulator."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from gamecluster.core.messages import Incarnation, Position, Tables
+from gamecluster.core.replication import Log
+
+from . import probe
+from .clients import Answered, Client
+
+
+class Life:
+    """``clock``: this machine's own monotonic seconds, of another start and a little faster or slower than the world's."""
+
+    def __init__(self, incarnation: Incarnation, name: str, revision: str, offset: float, rate: float) -> None:
+        self.incarnation = incarnation
+        self.name = name
+        self.revision = revision
+        self.node: Any = None
+        self.alive = True
+        self.pauses = 0
+        self.queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self.draining = False
+        self.comes_back = True
+        self.asked: dict[int, tuple[Client, Answered]] = {}
+        self.clients: dict[int, Client] = {}
+        self.requests = 0
+        self.connections = 0
+        self.position = Position(0, 0)
+        self.delivered = (0, 0)
+        self.shown: Tables = {}
+        self._log: Log | None = None
+        self._offset = offset
+        self._rate = rate
+
+    def __str__(self) -> str:
+        return self.incarnation
+
+    def clock(self, now: float) -> float:
+        return self._offset + now * self._rate
+
+    @property
+    def runs(self) -> bool:
+        return self.alive and not self.pauses
+
+    @property
+    def log(self) -> Log:
+        if self._log is None:
+            self._log = probe.log_of(self.node)
+        return self._log

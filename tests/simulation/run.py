@@ -1,0 +1,160 @@
+"""One run: trouble, then quiet; in the quiet everything must come right again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from gamecluster.core.messages import Incarnation
+
+from .clients import Client
+from .faults import Trouble
+from .invariants import Violated, visible
+from .schedule import Plan
+from .transcript import Transcript
+from .world import MakeNode, World, real_node
+
+CONVERGE_SECONDS = 30.0
+PROBE_SECONDS = 10.0
+
+
+class Failed(AssertionError):
+    """``invariant``: its short name. The text has all that is needed to see it again."""
+
+    def __init__(self, plan: Plan, invariant: str, text: str, world: World) -> None:
+        lines = "\n".join(world.transcript.lines(60))
+        replay = f"python -m tests.simulation --seed {plan.seed} --family {plan.family} --transcript"
+        faults = "\n".join(f"  {index}: {fault}" for index, fault in enumerate(plan.faults))
+        super().__init__(
+            f"seed {plan.seed} ({plan.family}, {plan.pods} pods, {plan.replicas} replicas, "
+            f"{'ordered' if plan.ordered else 'unordered'}) at {world.now:.4f} s\n"
+            f"{text}\nfaults:\n{faults}\nlast of {world.transcript.count} lines:\n{lines}\n{text}\nreplay: {replay}"
+        )
+        self.plan = plan
+        self.invariant = invariant
+        self.text = text
+        self.world = world
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run was like, for the summary."""
+
+    moves: int
+    unknown: int
+    entries: int
+    epochs: int
+    seconds: float
+
+
+def run(plan: Plan, transcript: Transcript | None = None, make_node: MakeNode = real_node) -> Result:
+    """Raises Failed."""
+    world = World(plan, transcript, make_node)
+    try:
+        return _run(world)
+    except Violated as violation:
+        raise Failed(plan, violation.invariant, str(violation), world) from violation
+    except Exception as error:
+        raise Failed(plan, type(error).__name__, f"{type(error).__name__}: {error}", world) from error
+
+
+def _run(world: World) -> Result:
+    plan = world.plan
+    for index in range(plan.players + plan.uncounted):
+        _add_client(world, f"player{index}", index < plan.players).start()
+    trouble = Trouble(world)
+    world.run_until(plan.seconds)
+    quieten(world, trouble)
+    converge(world)
+    probes = [_add_client(world, f"probe{index}", True) for index in range(len(world.living()))]
+    ask_every_pod(world, probes)
+    check_end(world)
+    return Result(
+        moves=sum(c.acknowledged for c in world.clients),
+        unknown=sum(c.unknown for c in world.clients),
+        entries=len(world.ledger.entries),
+        epochs=world.lease.record.epoch,
+        seconds=world.now,
+    )
+
+
+def _add_client(world: World, player: str, counted: bool) -> Client:
+    plan = world.plan
+    client = Client(world, Random(f"{plan.seed}/{player}"), player, counted, plan.window, plan.think)
+    world.clients.append(client)
+    return client
+
+
+def quieten(world: World, trouble: Trouble) -> None:
+    world.transcript.note(world.now, "all trouble ends")
+    trouble.end()
+    weather = world.network.weather
+    weather.loss = weather.doubling = weather.slow_share = 0.0
+    world.lease.flaky = 0.0
+    world.lease.slow = 0.005
+    for client in world.clients:
+        client.stop()
+
+
+def converge(world: World) -> None:
+    """I10: with everything well again, whatever was under way comes to its end and all pods become equal."""
+    deadline = world.now + CONVERGE_SECONDS
+    while (reason := _unsettled(world)) is not None:
+        if world.now >= deadline:
+            raise Violated("I10", f"not settled {CONVERGE_SECONDS:.0f} s after all trouble ended: {reason}")
+        world.run_until(world.now + 0.1)
+
+
+def _unsettled(world: World) -> str | None:
+    record, living = world.lease.record, world.living()
+    staying = [life for life in living if not life.draining]
+    if any(life.draining for life in living):
+        return f"{[str(life) for life in living if life.draining]} should have drained"
+    if record.holder is None or not world.lives[record.holder].alive:
+        return f"the record names {record.holder}"
+    if dead := [m for m in record.in_sync if not world.lives[m].alive]:
+        return f"{dead} are dead and in the in-sync set"
+    if len(record.in_sync) != min(world.plan.replicas, len(staying)):
+        return f"{len(record.in_sync)} are in sync, of {len(staying)} pods"
+    if busy := [client.player for client in world.clients if not client.idle]:
+        refusals = {client.player: dict(client.refusals) for client in world.clients}
+        return f"{busy} are not answered; refusals: {refusals}"
+    if any(life.position != world.ledger.last for life in living):
+        return f"positions: { {str(life): life.position for life in living} }, the end is {world.ledger.last}"
+    if waiting := {str(life): sorted(life.asked) for life in living if life.asked}:
+        return f"requests are not answered: {waiting}"
+    return None
+
+
+def ask_every_pod(world: World, probes: list[Client]) -> None:
+    """I10: a new player's move is acknowledged on every pod."""
+    for life, client in zip(world.living(), probes, strict=True):
+        client.start_at(life.incarnation)
+    deadline = world.now + PROBE_SECONDS
+    while any(client.acknowledged < 2 for client in probes):
+        if world.now >= deadline:
+            slow = {client.player: (client.pod, dict(client.refusals)) for client in probes if client.acknowledged < 2}
+            raise Violated("I10", f"no new move is acknowledged at {slow}")
+        world.run_until(world.now + 0.1)
+    for client in probes:
+        client.stop()
+    converge(world)
+
+
+def check_end(world: World) -> None:
+    record = world.lease.record
+    holder: Incarnation | None = record.holder
+    if holder is None or not world.lives[holder].node.is_leader:
+        raise Violated("I9", f"the record names {holder}, which does not lead")
+    if others := [str(life) for life in world.living() if life.node.is_leader and life.incarnation != holder]:
+        raise Violated("I1", f"{others} lead beside {holder}")
+    truth = visible(world.ledger.shadow)
+    for life in world.living():
+        tables = life.node.visible_tables()
+        if tables != truth:
+            raise Violated("I3", f"{life} has {tables} at {life.position}; the entries give {truth}")
+    for client in world.clients:
+        total = truth["totals"][client.player]["value"]
+        if not client.acknowledged <= total <= client.acknowledged + client.unknown:
+            text = f"{client.player} has {total}; {client.acknowledged} were acknowledged, {client.unknown} are unknown"
+            raise Violated("I5", text)

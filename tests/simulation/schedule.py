@@ -1,0 +1,143 @@
+"""What goes wrong in one run, and when: made from the seed alone, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from random import Random
+
+
+class Family(StrEnum):
+    """What kinds of trouble a run has. ``everything`` mixes all of them."""
+
+    kills = "kills"
+    pauses = "pauses"
+    partitions = "partitions"
+    lease = "lease"
+    handovers = "handovers"
+    everything = "everything"
+
+
+class Kind(StrEnum):
+    kill = "kill"  # the process dies, its sockets are closed by its kernel, the kubelet restarts it
+    kill_most = "kill-most"  # all but one at one instant
+    lose = "lose"  # the machine is gone: nothing but silence; later a new pod of the same name
+    recreate = "recreate"  # the pod is force-deleted but runs on, cut off; a new one of its name starts
+    pause = "pause"
+    cut = "cut"  # one link is reset
+    isolate = "isolate"
+    split = "split"
+    one_way = "one-way"
+    ring = "ring"  # every pod reaches only its neighbours
+    slow = "slow"  # messages take long
+    lease_slow = "lease-slow"
+    lease_away = "lease-away"
+    lease_flaky = "lease-flaky"  # answers lost, late landings, repeated writes, errors
+    hand_off = "hand-off"
+    drain = "drain"
+    scale_up = "scale-up"
+    scale_down = "scale-down"
+    reconnect = "reconnect"  # clients lose their connections
+
+
+class Moment(StrEnum):
+    """A fault may wait, from its time on, for somebody to do this, and strikes right after it."""
+
+    write = "write"  # a write of the record was sent
+    land = "land"  # a write of the record landed
+    promise = "promise"
+    append = "append"
+    acknowledge = "acknowledge"
+    install = "install"
+    answer = "answer"
+
+
+@dataclass(frozen=True)
+class Fault:
+    at: float
+    kind: Kind
+    pick: int  # whom it strikes: see faults.py
+    seconds: float
+    moment: Moment | None = None
+
+    def __str__(self) -> str:
+        on = f" at the next {self.moment}" if self.moment else ""
+        return f"{self.at:.3f} {self.kind} pick={self.pick} for {self.seconds:.3f} s{on}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run depends on."""
+
+    seed: int
+    family: Family
+    pods: int
+    replicas: int
+    ordered: bool  # True: links as TCP gives them; False: loss, duplicates and reordering too
+    seconds: float  # how long trouble lasts
+    tick: float
+    suspect_after: float
+    typical_delay: float
+    slow_share: float
+    flaky: float  # share of the record's writes with an odd fate, all the time
+    players: int
+    uncounted: int  # how many more of them that send no n
+    window: int  # outstanding moves of one player
+    think: float
+    faults: tuple[Fault, ...]
+
+    def without(self, index: int) -> Plan:
+        return replace(self, faults=self.faults[:index] + self.faults[index + 1 :])
+
+
+_PROCESS = (Kind.kill, Kind.kill, Kind.kill, Kind.kill_most, Kind.lose, Kind.reconnect)
+_PAUSE = (Kind.pause, Kind.pause, Kind.pause, Kind.slow, Kind.kill)
+_LINKS = (Kind.cut, Kind.cut, Kind.isolate, Kind.isolate, Kind.split, Kind.one_way, Kind.ring, Kind.slow)
+_LEASE = (Kind.lease_slow, Kind.lease_away, Kind.lease_flaky, Kind.lease_flaky, Kind.kill, Kind.cut, Kind.isolate)
+_PLANNED = (Kind.hand_off, Kind.hand_off, Kind.drain, Kind.scale_up, Kind.scale_down, Kind.kill, Kind.pause)
+
+_KINDS: dict[Family, tuple[Kind, ...]] = {
+    Family.kills: _PROCESS,
+    Family.pauses: _PAUSE,
+    Family.partitions: _LINKS,
+    Family.lease: _LEASE,
+    Family.handovers: _PLANNED,
+    Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate,),
+}
+
+
+def plan(seed: int, family: Family | None = None) -> Plan:
+    random = Random(f"{seed}/plan")
+    kind = family or random.choice([*Family, Family.everything, Family.everything])
+    seconds = random.uniform(2.5, 7.0)
+    return Plan(
+        seed=seed,
+        family=kind,
+        pods=random.choice((2, 3, 3, 3, 4, 5)),
+        replicas=random.choice((2, 3, 3, 3)),
+        ordered=random.random() < 0.6,
+        seconds=seconds,
+        tick=0.02,
+        suspect_after=0.5,
+        typical_delay=random.choice((0.0005, 0.002, 0.01)),
+        slow_share=random.choice((0.0, 0.01, 0.1)),
+        flaky=random.choice((0.0, 0.0, 0.1, 0.3)) if kind in (Family.lease, Family.everything) else 0.0,
+        players=random.choice((1, 2, 3)),
+        uncounted=random.choice((0, 1, 1)),
+        window=random.choice((1, 1, 4)),
+        think=random.choice((0.01, 0.03, 0.1)),
+        faults=_faults(random, _KINDS[kind], seconds),
+    )
+
+
+def _faults(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
+    count = random.randint(2, 3 + int(seconds * 2))
+    faults = [_fault(random, random.choice(kinds), random.uniform(0.3, seconds)) for _ in range(count)]
+    return tuple(sorted(faults, key=lambda f: f.at))
+
+
+def _fault(random: Random, kind: Kind, at: float) -> Fault:
+    # shorter and longer than a suspicion takes
+    seconds = random.choice((random.uniform(0.05, 0.4), random.uniform(0.4, 1.2), random.uniform(1.0, 4.0)))
+    moment = random.choice(list(Moment)) if random.random() < 0.5 else None
+    return Fault(at, kind, random.randrange(1 << 16), seconds, moment)

@@ -1,0 +1,318 @@
+"""A whole cluster in one thread: virtual time, processes that die and pause, a mesh, a Lease, players.
+
+Everything follows from the plan's seed: one heap of things to do, and random numbers from it alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+from typing import Any, assert_never
+
+from gamecluster.core import effects as do
+from gamecluster.core import events as happened
+from gamecluster.core.effects import Effect
+from gamecluster.core.events import Event
+from gamecluster.core.messages import Ack, Append, Incarnation, Install, Promised, Record, incarnation
+from gamecluster.core.node import Node, NodeConfig
+
+from . import invariants
+from .clients import Answered, Client
+from .games import CounterGame
+from .invariants import Ledger, Violated
+from .lease import LeaseApi
+from .life import Life
+from .network import Network, Weather
+from .schedule import Moment, Plan
+from .transcript import Transcript
+
+TICK = happened.Ticked()
+MakeNode = Callable[[Incarnation, Plan, Random, float, str], Any]
+
+
+def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision: str) -> Any:
+    config = NodeConfig(suspect_after=plan.suspect_after, replicas=plan.replicas, revision=revision)
+    return Node(me, config, CounterGame(), random, now)
+
+
+class World:
+    def __init__(self, plan: Plan, transcript: Transcript | None = None, make_node: MakeNode = real_node) -> None:
+        self.plan = plan
+        self.now = 0.0
+        self.transcript = transcript or Transcript()
+        self.random = Random(f"{plan.seed}/world")
+        self.ledger = Ledger()
+        self.lives: dict[Incarnation, Life] = {}
+        self.clients: list[Client] = []
+        self.counts: Counter[str] = Counter()
+        self.traps: dict[Moment, list[Callable[[Life | None], None]]] = {}
+        self._make_node = make_node
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = 0
+        self._boots: Counter[str] = Counter()
+        self._pods: Counter[str] = Counter()
+        weather = Weather(plan.typical_delay, plan.slow_share, 0.2, ordered=plan.ordered)
+        if not plan.ordered:
+            weather.loss, weather.doubling = 0.02, 0.02
+        self.network = Network(self, Random(f"{plan.seed}/network"), weather)
+        self.lease = LeaseApi(self, Random(f"{plan.seed}/lease"), self._landed, plan.flaky)
+        for index in range(plan.pods):
+            self.at(self.random.uniform(0, 0.3), self.start, f"p{index}")
+
+    # --- time
+
+    def at(self, when: float, do: Callable[..., None], *args: Any) -> None:
+        self._order += 1
+        heappush(self._heap, (when, self._order, do, args))
+
+    def run_until(self, end: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            self.now, _, act, args = heappop(heap)
+            act(*args)
+        self.now = end
+
+    # --- processes
+
+    def start(self, name: str, same_pod: bool = True) -> Life:
+        """A process of pod ``name``: its next life, or the first one of a new pod of that name."""
+        if not same_pod or not self._pods[name]:
+            self._pods[name] += 1
+        pod = f"{self._pods[name]}"
+        self._boots[f"{name}/{pod}"] += 1
+        me = incarnation(name, pod, self._boots[f"{name}/{pod}"])
+        random = self.random
+        life = Life(me, name, random.choice(("a", "b")), random.uniform(0, 1e6), random.uniform(0.98, 1.02))
+        self.lives[me] = life
+        life.node = self._make_node(
+            me, self.plan, Random(f"{self.plan.seed}/{me}"), life.clock(self.now), life.revision
+        )
+        self.transcript.note(self.now, f"{me} starts")
+        self.network.add(me)
+        self.at(self.now + random.uniform(0, self.plan.tick), self._tick, life)
+        self._read(life, True)
+        return life
+
+    def end(self, life: Life, why: str, loudly: bool = True) -> None:
+        """The process is gone, with its memory. ``loudly``: its sockets are closed by its kernel."""
+        self.transcript.note(self.now, f"{life} ends: {why}")
+        life.alive = False
+        life.queue.clear()
+        self.network.remove(life.incarnation, loudly)
+        for client in life.clients.values():
+            if client.pod == life.incarnation and loudly:
+                client.lost()
+        life.asked.clear()
+
+    def pause(self, life: Life) -> None:
+        self.transcript.note(self.now, f"{life} is paused")
+        life.pauses += 1
+
+    def resume(self, life: Life) -> None:
+        """All that came in the meantime is there at once; the timer may be first or last."""
+        life.pauses -= 1
+        if not life.runs:
+            return
+        self.transcript.note(self.now, f"{life} goes on, {len(life.queue)} events wait")
+        if self.random.random() < 0.5:
+            self._step(life, TICK)
+        while life.queue and life.runs:
+            act, args = life.queue.popleft()
+            act(*args)
+
+    def may_lose(self, victims: set[Incarnation]) -> bool:
+        """No total loss: every set that may be in force keeps a living member."""
+        return all(
+            any(self.lives[m].alive and m not in victims for m in members) for members in self.lease.possible_sets()
+        )
+
+    def living(self) -> list[Life]:
+        return [life for life in self.lives.values() if life.alive]
+
+    def _tick(self, life: Life) -> None:
+        if not life.alive:
+            return
+        if not life.pauses:
+            self._step(life, TICK)
+        self.at(self.now + self.plan.tick * self.random.uniform(0.95, 1.05), self._tick, life)
+
+    def _read(self, life: Life, again: bool = False) -> None:
+        """The shell's own reads of the Lease, every second, and those that the node asks for."""
+        if not life.alive:
+            return
+        if not life.pauses or not again:
+            self.lease.read(lambda answer: self.give(life.incarnation, self._step, life, answer))
+        if again:
+            self.at(self.now + self.random.uniform(0.9, 1.1), self._read, life, True)
+
+    # --- what network, lease and clients need
+
+    def give(self, to: Incarnation, act: Callable[..., None], *args: Any) -> None:
+        life = self.lives[to]
+        if not life.alive:
+            return
+        if life.pauses or life.queue:
+            life.queue.append((act, args))
+        else:
+            act(*args)
+
+    def hear(self, to: Incarnation, event: Event) -> None:
+        life = self.lives[to]
+        if life.alive:
+            self._step(life, event)
+
+    def is_reachable(self, who: Incarnation) -> bool:
+        return self.lives[who].runs
+
+    def revision_of(self, who: Incarnation) -> str:
+        return self.lives[who].revision
+
+    def doors(self) -> list[Incarnation]:
+        return [life.incarnation for life in self.lives.values() if life.alive and not life.draining]
+
+    def open(self, pod: Incarnation, client: Client) -> int:
+        life = self.lives[pod]
+        life.connections += 1
+        life.clients[life.connections] = client
+        return life.connections
+
+    def ask(self, client: Client, make: Callable[[int], Event], answered: Answered) -> None:
+        """In order on one connection, like the answers."""
+        pod = client.pod
+        assert pod is not None
+        client.sending = max(client.sending, self.now + self._client_delay())
+        self.at(client.sending, self.give, pod, self._ask, pod, client, make, answered)
+
+    def _ask(self, pod: Incarnation, client: Client, make: Callable[[int], Event], answered: Answered) -> None:
+        life = self.lives[pod]
+        life.requests += 1
+        life.asked[life.requests] = (client, answered)
+        self._step(life, make(life.requests))
+
+    def tell(self, pod: Incarnation, event: Event) -> None:
+        self.give(pod, self.hear, pod, event)
+
+    def violated(self, invariant: str, text: str) -> None:
+        raise Violated(invariant, text)
+
+    def _client_delay(self) -> float:
+        return self.random.uniform(0.0005, 0.004)
+
+    # --- one step of one node
+
+    def _step(self, life: Life, event: Event) -> None:
+        if not life.alive:
+            return
+        if event is not TICK:
+            self.transcript.event(self.now, life.incarnation, event)
+        effects = life.node.handle(event, life.clock(self.now))
+        invariants.check_commits(self.ledger, life, self.lease, self.lives)
+        if not effects:
+            return
+        shown = False
+        for effect in effects:
+            self.transcript.effect(self.now, life.incarnation, effect)
+            shown |= self._carry_out(life, effect)
+        if shown:
+            invariants.check_shown(self.ledger, life)
+        if self.traps:
+            self._spring(life, effects)
+
+    def _carry_out(self, life: Life, effect: Effect) -> bool:
+        """Returns whether subscribers were shown something."""
+        match effect:
+            case do.SendPeer(peer, message):
+                invariants.check_message(self.ledger, life, effect)
+                self.network.send(life.incarnation, peer, message)
+            case do.Answer():
+                self._answer(life, effect)
+            case do.DeliverPatch() | do.DeliverState():
+                if isinstance(effect, do.DeliverState):
+                    life.shown = {name: dict(rows) for name, rows in life.node.visible_tables().items()}
+                invariants.check_delivery(self.ledger, life, effect)
+                for client in life.clients.values():
+                    if client.pod == life.incarnation and client.joined:
+                        client.saw(effect.epoch, effect.seq)
+                return True
+            case do.ReadRecord():
+                self._read(life)
+            case do.WriteRecord(request, record):
+                self._write(life, request, record)
+            case do.Replace(connection, _):
+                client = life.clients.get(connection)
+                if client is not None and (client.pod, client.connection) == (life.incarnation, connection):
+                    client.lost()
+            case do.Drained():
+                self._drained(life)
+            case do.Deliver() | do.Say():
+                pass
+            case _:
+                assert_never(effect)
+        return False
+
+    def _answer(self, life: Life, answer: do.Answer) -> None:
+        asked = life.asked.pop(answer.request, None)
+        if asked is None:
+            raise Violated("I5", f"{life} answered request {answer.request} twice, or it was never asked: {answer}")
+        invariants.check_answer(self.ledger, life, answer)
+        client, answered = asked
+        client.receiving = max(client.receiving, self.now + self._client_delay())
+        self.at(client.receiving, answered, answer.ok, answer.response)
+
+    def _write(self, life: Life, request: int, record: Record) -> None:
+        self.lease.write(
+            life.incarnation,
+            request,
+            record,
+            lambda answer: self.give(life.incarnation, self._step, life, answer),
+        )
+        if record.version == self.lease.record.version and self.ledger.entries:
+            why = f"{life} sends a write of the record with it"
+            invariants.check_held_by_all(self.ledger, self.ledger.last, [record.in_sync], self.lives, why)
+
+    def _landed(self, writer: Incarnation, before: Record, after: Record) -> None:
+        self.transcript.note(
+            self.now, f"landed, by {writer}: v{after.version} e{after.epoch} {after.holder} {after.in_sync}"
+        )
+        invariants.check_record(self.ledger, before, after, writer, self.lives)
+        self.counts["landed"] += 1
+        for strike in self.traps.pop(Moment.land, ()):
+            self.at(self.now, strike, self.lives[writer])
+
+    def _drained(self, life: Life) -> None:
+        if not life.draining:
+            raise Violated("drain", f"{life} drained unasked")
+        if not self.may_lose({life.incarnation}):
+            raise Violated("drain", f"{life} is drained, and a set that may be in force has nobody else alive")
+        self.counts["drained"] += 1
+        self.end(life, "drained")
+        if life.comes_back:
+            self.at(self.now + self.random.uniform(0.1, 1.0), self.start, life.name, False)
+
+    def _spring(self, life: Life, effects: list[Effect]) -> None:
+        """Faults that wait for a moment strike right after the step in which it came."""
+        for effect in effects:
+            moment = _moment(effect)
+            if moment is not None:
+                for strike in self.traps.pop(moment, ()):
+                    self.at(self.now, strike, life)
+
+
+def _moment(effect: Effect) -> Moment | None:
+    match effect:
+        case do.WriteRecord():
+            return Moment.write
+        case do.Answer():
+            return Moment.answer
+        case do.SendPeer(_, Promised()):
+            return Moment.promise
+        case do.SendPeer(_, Append(_, _, entries)) if entries:
+            return Moment.append
+        case do.SendPeer(_, Ack()):
+            return Moment.acknowledge
+        case do.SendPeer(_, Install()):
+            return Moment.install
+        case _:
+            return None
