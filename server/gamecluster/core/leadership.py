@@ -32,6 +32,7 @@ from .effects import Effect, Level, ReadRecord, Say, WriteRecord
 from .messages import Incarnation, Promise, Record, name_of
 
 STAGGER_SECONDS = 0.05
+MEET_SECONDS = 0.25
 RETRY_SECONDS = 0.2
 """Pause after a read or write that was not answered: a refused connection must not become a busy loop."""
 
@@ -160,8 +161,8 @@ class Leadership:
             unresolved = [m for a in self._attempts for m in a.record.in_sync]
             self._last_set = tuple(dict.fromkeys([*self.record.in_sync, *unresolved]))
         self._attempts = [a for a in self._attempts if a.record.version >= record.version]
-        self.record = record
-        return self._follow_record(record, now)
+        former, self.record = self.record, record
+        return self._follow_record(record, former, now)
 
     def read_done(self) -> None:
         self._reading = False
@@ -271,13 +272,14 @@ class Leadership:
         return leader is None or facts.silence(leader) > self.suspect_after * 1.5
 
     def _decide_vacant(self, record: Record, facts: Facts) -> list[Effect]:
-        """The first by name claims at once, the others a little after one another: a lost race would cost an epoch."""
+        """Pods meet first; then the first by name claims, the others a little after one another: a lost race would cost an epoch."""
         if not record.never_held or self.leaving:
             return []
         if self._vacant_since is None:
             self._vacant_since = facts.now
         rank = sum(1 for p in facts.linked if p < self.me)
-        return self._claim_vacant(record) if facts.now - self._vacant_since >= 2 * STAGGER_SECONDS * rank else []
+        turn = self._vacant_since + MEET_SECONDS + 2 * STAGGER_SECONDS * rank
+        return self._claim_vacant(record) if facts.now >= turn else []
 
     def _decide_starting(self, record: Record, facts: Facts) -> list[Effect]:
         if self._floor > self.epoch:
@@ -429,11 +431,11 @@ class Leadership:
         self.promise = Promise(epoch, leader)
         self._suspicious_since = None
 
-    def _follow_record(self, record: Record, now: float) -> list[Effect]:
+    def _follow_record(self, record: Record, former: Record | None, now: float) -> list[Effect]:
         if record.holder is None:
             return self._lease_lost(record)
         if record.holder == self.me:
-            return self._named(record, now)
+            return self._named(record, former, now)
         if self.promise is None or record.epoch > self.promise.epoch:
             was, handed = self.role, self.hand_over is not None
             self._promise(record.epoch, record.holder)
@@ -445,10 +447,11 @@ class Leadership:
             self.role, self.hand_over = Role.follower, None
         return []
 
-    def _named(self, record: Record, now: float) -> list[Effect]:
+    def _named(self, record: Record, former: Record | None, now: float) -> list[Effect]:
         if self.promise is None or record.epoch > self.promise.epoch:
             if self.takeover is None or self.role is not Role.claiming:
-                self.takeover = Takeover(None, "named by the record", now, now)
+                previous = name_of(former.holder) if former and former.holder else None
+                self.takeover = Takeover(previous, "named by the record", now, now)
             self._promise(record.epoch, self.me)
             self.role, self.hand_over = Role.starting, None
         elif self.promise == Promise(record.epoch, self.me) and self.role in (Role.claiming, Role.follower):

@@ -403,11 +403,11 @@ class Node:
                 self._send(leader, Forward(self.epoch, number, pending.body))
 
     def _on_forward(self, peer: Incarnation, message: Forward) -> None:
-        if not self.is_leader or message.epoch != self._serving_epoch:
+        if not self._replication.epoch or message.epoch != self._replication.epoch:
             self._send(peer, Bounce(message.epoch, message.request))
         elif not self._seen.setdefault(peer, Seen()).is_new(message.request):
             return
-        elif not self._leadership.is_frozen and not self._held:
+        elif self.is_leader and not self._leadership.is_frozen and not self._held:
             self._run(peer, message)
         elif len(self._held) < HELD_REQUESTS:
             self._held.append((peer, message))
@@ -450,6 +450,7 @@ class Node:
         if leads != self._replication.epoch:
             self._stop_serving()
             if leads:
+                self._seen.clear()
                 self._replication.lead(leads)
                 for peer in self._members.linked():
                     self._send(peer, Follow(leads))
@@ -462,11 +463,10 @@ class Node:
 
     def _start_serving(self) -> None:
         self._serving_epoch = self.epoch
-        self._seen.clear()
         self._authority.load(self.log.head_tables(), self._now)
         self._forwarding.synced(self.epoch, self.log.tail())
         self._append(Draft([(CLUSTER, "failover", self._account())], [], []))
-        self._flush()
+        self._release_held()
 
     def _stop_serving(self) -> None:
         self._serving_epoch = 0
