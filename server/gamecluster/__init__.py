@@ -1,1 +1,6 @@
 """GameCluster: real-time multiplayer games on WebSockets that survive the loss of any machine."""
+
+from .channel import Channel
+from .game import Entity, Game, Player, Rejected, Table, on
+
+__all__ = ["Channel", "Entity", "Game", "Player", "Rejected", "Table", "on"]

@@ -1,0 +1,163 @@
+"""Custom topics beside the game, such as chat: a Channel answers the events of one client on one topic. No state is replicated."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from msgspec import Struct
+
+from .checks import DefinitionError, Mismatch, json_object, names_around, text
+from .core.messages import Fields
+from .rules import Rejected, Rule, check_method, rules_of
+
+
+class Push(Struct, frozen=True):
+    """To this client alone."""
+
+    event: str
+    payload: Fields
+
+
+class Publish(Struct, frozen=True):
+    """To everyone on the topic, on every pod, the sender too."""
+
+    event: str
+    payload: Fields
+
+
+class Channel:
+    """What one client can do on topics such as ``room:1``. There is one instance for each client's join of a topic::
+
+        class Room(Channel):
+            topic = "room:*"          # a name, or a beginning and *
+
+            @on("shout")
+            def shout(self, payload):
+                self.broadcast("shout", payload)
+
+    Attributes may be assigned freely: they live as long as this client is joined. On an instance ``topic`` is the one joined.
+    """
+
+    topic: str = ""
+    outbox: list[Push | Publish]
+    """What the running call has sent; taken after every call, dropped if it raises."""
+    _rules: ClassVar[dict[str, Rule]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_class(cls)
+        cls._rules = rules_of(cls, Channel, names_around(), (), _is_reserved)
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.outbox = []
+
+    def join(self, payload: Fields) -> Fields | None:
+        """Lets the client in, or raises Rejected. What it returns is the response to the join."""
+        return None
+
+    def leave(self) -> None:
+        """Runs when the client has left the topic or is gone."""
+
+    def push(self, event: str, payload: Fields) -> None:
+        self.outbox.append(Push(_sendable(event), json_object(payload)))
+
+    def broadcast(self, event: str, payload: Fields) -> None:
+        self.outbox.append(Publish(_sendable(event), json_object(payload)))
+
+    @classmethod
+    def matches(cls, topic: str) -> bool:
+        """Whether this class is the one for ``topic``: ``room:*`` is for ``room:1``, but not for ``room:``."""
+        if cls.topic.endswith("*"):
+            return len(topic) >= len(cls.topic) and topic.startswith(cls.topic[:-1])
+        return topic == cls.topic
+
+
+class Reaction(Struct, frozen=True):
+    """What one call led to. Not ``ok``: no outputs, ``response["reason"]`` says why; ``error`` is the traceback if it failed."""
+
+    ok: bool
+    response: Fields
+    outputs: list[Push | Publish]
+    error: str | None = None
+
+
+class ChannelRuntime:
+    """One client's Channel: calls in, Reactions out. ``raise_errors``: exceptions other than Rejected come through."""
+
+    def __init__(self, channel_class: type[Channel], topic: str, *, raise_errors: bool = False) -> None:
+        if not channel_class.matches(topic):
+            raise DefinitionError(
+                f"{channel_class.__name__} is for the topic {channel_class.topic!r}, not for {topic!r}"
+            )
+        self._raise_errors = raise_errors
+        self.channel = channel_class(topic)
+
+    def join(self, payload: Fields) -> Reaction:
+        return self._run(self.channel.join, payload)
+
+    def leave(self) -> Reaction:
+        return self._run(self.channel.leave)
+
+    def push(self, event: str, payload: Fields) -> Reaction:
+        """The client pushes ``event``."""
+        rule = self.channel._rules.get(event)
+        if rule is None:
+            return _refused({"reason": "unknown event", "known": sorted(self.channel._rules)})
+        try:
+            arguments = rule.arguments(payload)
+        except Mismatch as error:
+            return _refused({"reason": "bad payload", "detail": str(error)})
+        return self._run(rule.function, self.channel, **arguments)
+
+    def _run(self, rule: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Reaction:
+        try:
+            response = _response(rule(*args, **kwargs))
+            return Reaction(True, response, self.channel.outbox[:])
+        except Rejected as refusal:
+            return _refused(refusal.response)
+        except Exception:
+            if self._raise_errors:
+                raise
+            return _refused({"reason": "internal error"}, traceback.format_exc())
+        finally:
+            self.channel.outbox.clear()
+
+
+def _refused(response: Fields, error: str | None = None) -> Reaction:
+    return Reaction(False, response, [], error)
+
+
+def _response(returned: Any) -> Fields:
+    if returned is not None and not isinstance(returned, dict):
+        raise TypeError(
+            f"a channel's method returns None, or a dict that is the response; this one returned {type(returned).__name__}"
+        )
+    return json_object(returned or {})
+
+
+def _is_reserved(event: str) -> bool:
+    return event.startswith(("phx_", "presence_"))
+
+
+def _sendable(event: str) -> str:
+    if _is_reserved(event):
+        raise ValueError(f"the event {event!r} is reserved")
+    return text(event)
+
+
+def _check_class(cls: type[Channel]) -> None:
+    who = cls.__name__
+    if not isinstance(cls.topic, str) or "*" in cls.topic[:-1] or cls.topic == "*":
+        raise DefinitionError(
+            f'{who}.topic: expected a name such as "lobby", or a beginning and * such as "room:*", got {cls.topic!r}'
+        )
+    if cls.topic.split(":")[0] in ("game", "phoenix", "player"):
+        raise DefinitionError(f"{who}.topic: {cls.topic!r} is the cluster's own")
+    for name in ("push", "broadcast", "outbox"):
+        if name in vars(cls):
+            raise DefinitionError(f"{who}.{name}: Channel itself has {name}; call it otherwise")
+    check_method(cls, "join", 1, "(self, payload)")
+    check_method(cls, "leave", 0, "(self)")

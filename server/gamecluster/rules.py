@@ -1,0 +1,183 @@
+"""@on: which method answers which event, and how a payload becomes its arguments."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from .checks import DefinitionError, Kind, Mismatch, got, json_object, kind_of, resolved, text
+from .core.messages import Fields
+from .errors import GameClusterError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Player(Struct, frozen=True):
+    """Who joined, moves or leaves."""
+
+    id: str
+
+
+class Rejected(GameClusterError):
+    """Raised by a rule that refuses: the player gets ``{"reason": reason, **details}``, and nothing has changed."""
+
+    def __init__(self, reason: str = "rejected", /, **details: Any) -> None:
+        super().__init__(reason)
+        self.reason = text(reason)
+        self.response: Fields = json_object({"reason": reason, **details})
+
+    def __str__(self) -> str:
+        return ", ".join([self.reason, *(f"{k}: {v}" for k, v in self.response.items() if k != "reason")])
+
+
+def on(event: str) -> Callable[[F], F]:
+    """Marks the method that answers ``event``. Its parameters are the payload's fields, checked against their types;
+    a parameter called ``payload``, as the only one, is the whole payload as it came."""
+    if not isinstance(event, str) or not event:
+        raise DefinitionError('@on needs the name of an event: @on("move")')
+
+    def mark(function: F) -> F:
+        if not inspect.isfunction(function):
+            raise DefinitionError(f'@on("{event}") belongs directly on a method')
+        earlier = sys._getframe(1).f_locals.get(function.__name__)
+        if earlier is not None and event in events_of(earlier):
+            raise DefinitionError(f"{function.__qualname__}: two rules for {event!r}")
+        vars(function).setdefault("_events", []).append(event)
+        return function
+
+    return mark
+
+
+def events_of(function: Any) -> list[str]:
+    """The events that ``@on`` has marked this method with."""
+    return getattr(function, "_events", [])
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    name: str
+    kind: Kind
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One method that answers an event. ``parameters`` is None if it takes the whole payload."""
+
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...] | None
+
+    def arguments(self, payload: Fields) -> dict[str, Any]:
+        """Raises Mismatch if the payload is not what the method declares. The player's count ``n`` is nobody's argument."""
+        if self.parameters is None:
+            return {"payload": json_object(payload)}
+        if not isinstance(payload, dict):
+            raise Mismatch("an object", type(payload).__name__, "payload")
+        arguments = {}
+        for parameter in self.parameters:
+            if parameter.name in payload:
+                try:
+                    arguments[parameter.name] = parameter.kind.check(payload[parameter.name])
+                except Mismatch as error:
+                    raise error.inside(parameter.name) from None
+            elif parameter.required:
+                raise Mismatch(parameter.kind.name, "nothing", parameter.name)
+        if len(arguments) < len(payload):
+            self._refuse_unknown(payload)
+        return arguments
+
+    def _refuse_unknown(self, payload: Fields) -> None:
+        known = [p.name for p in self.parameters or ()]
+        for name in payload:
+            if name not in known and name != "n":
+                only = f"no such field, only {', '.join(known)}" if known else "no fields"
+                raise Mismatch(only, got(payload[name]), ascii(name)[1:-1][:40])
+
+    def schema(self) -> Fields:
+        if self.parameters is None:
+            return {"payload": {"type": "dict", "required": True}}
+        return {p.name: {"type": p.kind.name, "required": p.required} for p in self.parameters}
+
+
+def rules_of(
+    cls: type, base: type, names: dict[str, Any], given: tuple[type, ...], is_reserved: Callable[[str], bool]
+) -> dict[str, Rule]:
+    """All rules of a class by event, inherited ones too. ``given``: the types of the leading arguments after self."""
+    methods: dict[str, str] = {}
+    for owner in reversed(cls.__mro__):
+        for name, function in vars(owner).items():
+            for event in events_of(function):
+                who = f"{cls.__name__}.{name}"
+                if methods.setdefault(event, name) != name:
+                    raise DefinitionError(f"{who}: two rules for {event!r}, the other is {methods[event]}")
+                if is_reserved(event):
+                    raise DefinitionError(f"{who}: the event {event!r} is reserved")
+                if hasattr(base, name):
+                    raise DefinitionError(f"{who}: a rule can't be called {name}, which {base.__name__} itself has")
+    inherited = {rule.function: rule for parent in cls.__mro__[1:] for rule in vars(parent).get("_rules", {}).values()}
+    functions = {event: _plain_method(cls, name) for event, name in methods.items()}
+    return {event: inherited.get(f) or _rule(cls, f, names, given) for event, f in functions.items()}
+
+
+def check_method(cls: type, name: str, count: int, shape: str) -> None:
+    """Raises DefinitionError unless ``cls.name`` is a plain method that can be called with ``count`` arguments."""
+    function, who = _plain_method(cls, name), f"{cls.__name__}.{name}"
+    try:
+        inspect.signature(function).bind(None, *range(count))
+    except TypeError:
+        raise DefinitionError(f"{who} must take {shape}") from None
+
+
+def _plain_method(cls: type, name: str) -> Callable[..., Any]:
+    function: Any = inspect.getattr_static(cls, name)
+    who = f"{cls.__name__}.{name}"
+    if not inspect.isfunction(function):
+        raise DefinitionError(f"{who} must be a plain method")
+    if (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    ):
+        raise DefinitionError(f"{who} must be an ordinary def: a rule runs at once, start to end")
+    return function
+
+
+def _rule(cls: type, function: Callable[..., Any], names: dict[str, Any], given: tuple[type, ...]) -> Rule:
+    who = f"{cls.__name__}.{function.__name__}"
+    hints = resolved(function, names, who)
+    leading, rest = _split(who, list(inspect.signature(function).parameters.values())[1:], len(given))
+    for parameter, expected in zip(leading, given, strict=True):
+        if hints.get(parameter.name, expected) is not expected:
+            raise DefinitionError(
+                f"{who}: its first parameter is the {expected.__name__.lower()}, not a field of the payload"
+            )
+    if [p.name for p in rest] == ["payload"]:
+        return Rule(function, None)
+    return Rule(function, tuple(_parameter(who, p, hints) for p in rest))
+
+
+def _split(
+    who: str, parameters: list[inspect.Parameter], count: int
+) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]:
+    leading = parameters[:count]
+    if len(leading) < count or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in leading):
+        raise DefinitionError(f"{who} must take (self{', player' * count}, …)")
+    return leading, parameters[count:]
+
+
+def _parameter(who: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> Parameter:
+    name = parameter.name
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+        raise DefinitionError(
+            f"{who}: {parameter} is not a field of a payload; for the whole payload, take one parameter called payload"
+        )
+    if name not in hints:
+        raise DefinitionError(f"{who}: the parameter {name} has no type; write, for example, {name}: int")
+    if name == "n":
+        raise DefinitionError(f"{who}: the parameter n must be called otherwise: n is the player's count of moves")
+    return Parameter(name, kind_of(hints[name], f"{who}: {name}"), parameter.default is parameter.empty)

@@ -1,0 +1,148 @@
+"""Play a game, or talk on a channel, without a cluster: for the tests of your game."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from .channel import Channel, ChannelRuntime, Publish, Reaction
+from .checks import json_object
+from .core.messages import Broadcast, Fields, Op, Tables
+from .game import Game, Outcome, Rejected, Runtime
+
+__all__ = ["Play", "RoomPlay", "play", "room"]
+
+
+def play(game_class: type[Game], *, seed: int = 0, tables: Tables | None = None) -> Play:
+    """A game without a cluster::
+
+        arena = play(Arena)
+        arena.join("p1")
+        arena.move("p1", "move", dx=1, dy=0)
+        assert arena.tables["ships"]["p1"]["x"] > 0
+
+    ``seed`` is that of ``self.random``; ``tables`` is a state to begin from.
+    """
+    return Play(game_class, seed, tables or {})
+
+
+def room(channel_class: type[Channel], topic: str) -> RoomPlay:
+    """One topic of a channel, without a cluster::
+
+        chat = room(Room, "room:1")
+        chat.join("ann")
+        chat.join("bob")
+        chat.push("ann", "shout", body="hello")
+        assert chat.received["bob"] == [("shout", {"body": "hello"})]
+
+    The names of the clients are yours to choose.
+    """
+    return RoomPlay(channel_class, topic)
+
+
+class Play:
+    """One game being played. A refusal raises Rejected, a failing rule its own exception; neither changes anything."""
+
+    def __init__(self, game_class: type[Game], seed: int, tables: Tables) -> None:
+        self._runtime = Runtime(game_class, random.Random(seed), raise_errors=True)
+        self._runtime.load(tables)
+        self.players: set[str] = set()
+        self.patches: list[list[Op]] = []
+        """What each call changed, oldest first; calls that changed nothing are not in it."""
+        self.broadcasts: list[Broadcast] = []
+
+    @property
+    def tables(self) -> Tables:
+        """A copy of the state: ``{table: {key: {field: value}}}``."""
+        return self._runtime.tables()
+
+    def join(self, player: str) -> Fields:
+        if player in self.players:
+            raise ValueError(f"{player} has joined already")
+        response = self._take(self._runtime.join(player))
+        self.players.add(player)
+        return response
+
+    def leave(self, player: str) -> None:
+        self._must_be_here(player)
+        self._take(self._runtime.leave(player))
+        self.players.discard(player)
+
+    def move(self, player: str, event: str, /, **payload: Any) -> Fields:
+        """Gives the response."""
+        self._must_be_here(player)
+        return self._take(self._runtime.move(player, event, _as_received(payload)))
+
+    def tick(self, seconds: float | None = None, times: int = 1) -> None:
+        """``seconds`` is what one tick of the game's ``tick_rate`` lasts if not given."""
+        lasts = 1 / (self._runtime.tick_rate or 1) if seconds is None else seconds
+        for _ in range(times):
+            self._take(self._runtime.tick(lasts))
+
+    def _must_be_here(self, player: str) -> None:
+        if player not in self.players:
+            raise ValueError(f"{player} has not joined")
+
+    def _take(self, outcome: Outcome) -> Fields:
+        response = _accepted(outcome)
+        if outcome.ops:
+            self.patches.append(outcome.ops)
+        self.broadcasts += outcome.broadcasts
+        return response
+
+
+class RoomPlay:
+    """Several clients on one topic, each with a name. A refusal raises Rejected, a failing method its own exception."""
+
+    def __init__(self, channel_class: type[Channel], topic: str) -> None:
+        self._class, self._topic = channel_class, topic
+        self._clients: dict[str, ChannelRuntime] = {}
+        self.received: dict[str, list[tuple[str, Fields]]] = {}
+        """What each client was sent since it joined, oldest first, also of those who left."""
+
+    def join(self, client: str, /, **payload: Any) -> Fields:
+        if client in self._clients:
+            raise ValueError(f"{client} has joined already")
+        runtime = ChannelRuntime(self._class, self._topic, raise_errors=True)
+        reaction = runtime.join(_as_received(payload))
+        response = _accepted(reaction)
+        self._clients[client] = runtime
+        self.received[client] = []
+        self._deliver(client, reaction)
+        return response
+
+    def push(self, client: str, event: str, /, **payload: Any) -> Fields:
+        """Gives the response."""
+        reaction = self._client(client).push(event, _as_received(payload))
+        response = _accepted(reaction)
+        self._deliver(client, reaction)
+        return response
+
+    def leave(self, client: str) -> None:
+        reaction = self._client(client).leave()
+        del self._clients[client]
+        self._deliver(client, reaction)
+
+    def _client(self, client: str) -> ChannelRuntime:
+        if client not in self._clients:
+            raise ValueError(f"{client} has not joined")
+        return self._clients[client]
+
+    def _deliver(self, client: str, reaction: Reaction) -> None:
+        for output in reaction.outputs:
+            to = list(self._clients) if isinstance(output, Publish) else [client] if client in self._clients else []
+            for name in to:
+                self.received[name].append((output.event, json_object(output.payload)))
+
+
+def _accepted(outcome: Outcome | Reaction) -> Fields:
+    if outcome.ok:
+        return outcome.response
+    details = dict(outcome.response)
+    raise Rejected(details.pop("reason"), **details)
+
+
+def _as_received(payload: Mapping[str, Any]) -> Fields:
+    """As it would come over the wire: a copy, of JSON values only."""
+    return json_object(dict(payload))
