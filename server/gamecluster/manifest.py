@@ -26,14 +26,22 @@ class GameState(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     suspect_after_milliseconds: Annotated[int, Meta(ge=100, le=60_000)] | UnsetType = UNSET
     lease_duration_seconds: Annotated[int, Meta(ge=3, le=600)] | UnsetType = UNSET
     durability: Literal["Memory"] | UnsetType = UNSET
-    on_total_loss: Literal["Reset"] | UnsetType = UNSET
-    alone_without_api: Literal["Continue", "Stop"] | UnsetType = UNSET
+    on_total_loss: Literal["Restore", "Reset"] | UnsetType = UNSET
+    alone_without_api: Literal["Stop"] | UnsetType = UNSET
 
 
 class Limits(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     messages_per_second: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType = UNSET
     frame_bytes: Annotated[int, Meta(ge=128, le=16_777_216)] | UnsetType = UNSET
     connections_per_pod: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
+
+
+class Pubsub(Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["Mesh"] = "Mesh"
+
+
+class Storage(Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["Memory"] = "Memory"
 
 
 class Spec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -44,8 +52,10 @@ class Spec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     game_state: GameState = GameState()
     limits: Limits = Limits()
     allowed_origins: tuple[str, ...] = ()
+    pubsub: Pubsub = Pubsub()
+    storage: Storage = Storage()
+    presence_grace_milliseconds: Literal[500] = 500
     image: str = ""
-    image_pull_policy: str = ""
     paused: bool = False
     template: Anything = {}
     expose: Anything = {}
@@ -127,13 +137,17 @@ def _plainer(what: str, where: str) -> str:
     options = {
         "apiVersion": f"expected {API_VERSION}",
         "metadata.name": "expected a DNS label: lower-case letters, digits and dashes, at most 52",
-        "spec.gameState.durability": "expected Memory",
-        "spec.gameState.onTotalLoss": "expected Reset (Restore needs a storage)",
-        "spec.gameState.aloneWithoutApi": "expected Continue or Stop",
+        "spec.gameState.durability": "expected Memory: no other is built yet",
+        "spec.gameState.onTotalLoss": "expected Restore or Reset",
+        "spec.gameState.aloneWithoutApi": "expected Stop: no other is built yet",
+        "spec.pubsub.type": "expected Mesh: no other is built yet",
+        "spec.storage.type": "expected Memory: no other is built yet",
+        "spec.presenceGraceMilliseconds": "expected 500: no other is built yet",
     }
-    if "missing" in what or "Expected `str`" in what or "Expected `object`" in what:
-        return what.replace("Object missing required field", "is missing the field").replace("`", "")
-    return options.get(where) or what.replace("`", "").replace("Expected", "expected")
+    if where in options and ", got" not in what:
+        return options[where]
+    said = what.replace("Object missing required field", "is missing the field").replace("Expected", "expected")
+    return said.replace("`", "")
 
 
 def _unknown_field(kind: type[Struct], value: object, path: str) -> str | None:

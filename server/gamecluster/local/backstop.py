@@ -1,11 +1,13 @@
 """Rule 9, played locally: what happens when a leader's process is gone and no other node takes over.
 
-| record                         | who lives                    | after 10 s without the holder                    |
-| ------------------------------ | ---------------------------- | ------------------------------------------------ |
-| never held                     | any                          | nothing: the nodes claim it themselves           |
-| held                           | the holder                   | nothing                                          |
-| held, or vacant after a loss   | some other of the in-sync set | the first of them in the record's order is named |
-| held, or vacant after a loss   | none of the in-sync set      | vacant, never held, epoch + 1000: a fresh start  |
+| record                  | who lives                     | after 10 s without the holder                    |
+| ----------------------- | ----------------------------- | ------------------------------------------------ |
+| never held              | any                           | nothing: the nodes claim it themselves           |
+| held                    | the holder                    | nothing                                          |
+| held                    | some other of the in-sync set | the first of them in the record's order is named |
+| vacant after a deletion | one of the in-sync set        | that one is named, alone, epoch + 1000           |
+| vacant after a deletion | several of the in-sync set    | nothing: they claim it together                  |
+| any other               | none of the in-sync set       | vacant, never held, epoch + 1000: a fresh start  |
 
 Never is anyone named outside the in-sync set. The result is to be written on the very version that was judged.
 """
@@ -39,12 +41,20 @@ def backstop(
         return None
     if leaderless_since is None or now - leaderless_since < GRACE_SECONDS:
         return None
-    alive = set(live.values())
-    successor = next((member for member in record.in_sync if member in alive), None)
-    if successor is None:
-        return reset(record)
+    alive = [member for member in record.in_sync if member in live.values()]
+    if not alive:
+        return reset(record) if record.in_sync else None
+    if record.holder is None:
+        return _name_last_survivor(record, alive)
     remaining = tuple(member for member in record.in_sync if member != record.holder)
-    return msgspec.structs.replace(record, holder=successor, epoch=record.epoch + 1, in_sync=remaining)
+    return msgspec.structs.replace(record, holder=alive[0], epoch=record.epoch + 1, in_sync=remaining)
+
+
+def _name_last_survivor(record: Record, alive: list[Incarnation]) -> Record | None:
+    """A Lease made anew may have an older set than the last one: only who is left of it alone may go on."""
+    if len(alive) > 1:
+        return None
+    return msgspec.structs.replace(record, holder=alive[0], epoch=record.epoch + EPOCH_LEAP, in_sync=(alive[0],))
 
 
 def reset(record: Record) -> Record:

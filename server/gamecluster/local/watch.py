@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 import httpx
 
-from ..core.messages import Incarnation, Record
+from ..core.messages import Incarnation, Record, name_of
 from . import backstop
 from .console import Failover, Line, Picture, lines
 from .plan import HOST
 from .supervisor import Supervised, Supervisor
 
 EVERY_SECONDS = 0.25
-CLUSTER_EVERY_SECONDS = 1.0
+CLUSTER_EVERY_ROUNDS = 4
 ANSWER_SECONDS = 0.5
 
 
@@ -33,14 +33,21 @@ class Store(Protocol):
 
 
 class Watch:
-    def __init__(self, supervisor: Supervisor, store: Store, say: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        store: Store,
+        say: Callable[[str, str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._supervisor = supervisor
         self._store = store
         self._say = say
+        self._clock = clock
         self._picture = Picture()
         self._last_record: Record | None = None
         self._leaderless_since: float | None = None
-        self._clusters_read = 0.0
+        self._rounds = 0
         self._failover: Failover | None = None
 
     def ready(self) -> list[tuple[str, int]]:
@@ -51,17 +58,18 @@ class Watch:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=limits, trust_env=False) as client:
             while True:
-                await self._look(client)
+                await self.look(client)
                 await asyncio.sleep(EVERY_SECONDS)
 
-    async def _look(self, client: httpx.AsyncClient) -> None:
+    async def look(self, client: httpx.AsyncClient) -> None:
+        """One round."""
         record = self._store.read()
         running = self._supervisor.running()
         await asyncio.gather(*(_ask_ready(client, node) for node in running))
-        if record != self._last_record or time.monotonic() - self._clusters_read >= CLUSTER_EVERY_SECONDS:
+        if record != self._last_record or self._rounds % CLUSTER_EVERY_ROUNDS == 0:
             answers = await asyncio.gather(*(_ask_cluster(client, node) for node in running))
             self._note_failover(answers)
-            self._clusters_read = time.monotonic()
+        self._rounds += 1
         self._tell(record)
         self._back_stop(record)
 
@@ -72,14 +80,11 @@ class Watch:
             self._failover = newest
 
     def _tell(self, record: Record | None) -> None:
-        ready = {
-            node.place.name: node.process.pid for node in self._supervisor.running() if node.ready and node.process
-        }
-        after = Picture(record, ready, self._failover)
-        alive = {node.place.name for node in self._supervisor.running()}
+        running = {node.place.name: node.process.pid for node in self._supervisor.running() if node.process}
+        ready = {node.place.name: running[node.place.name] for node in self._supervisor.running() if node.ready}
+        after = Picture(record, running, ready, self._failover)
         for line in lines(self._picture, after):
-            if line[0] != "unready" or line[1] in alive:  # of a dead node, the supervisor tells
-                self._say(*line)
+            self._say(*line)
         self._picture = after
 
     def _back_stop(self, record: Record | None) -> None:
@@ -87,16 +92,19 @@ class Watch:
         if record is None:
             self._recreate()
             return
+        if record != self._last_record:
+            self._leaderless_since = None
         self._last_record = record
         running = self._supervisor.running()
         live = {node.place.name: node.incarnation for node in running if node.incarnation}
         if record.never_held or backstop.holder_lives(record, live):
             self._leaderless_since = None
             return
-        self._leaderless_since = self._leaderless_since or time.monotonic()
+        if self._leaderless_since is None:
+            self._leaderless_since = self._clock()
         if len(live) < len(running):
             return  # somebody lives whose incarnation is not known yet: it may be the one
-        replacement = backstop.backstop(record, live, self._leaderless_since, time.monotonic())
+        replacement = backstop.backstop(record, live, self._leaderless_since, self._clock())
         if replacement and self._store.write(replacement):
             self._say(*_explain(record, replacement))
             self._leaderless_since = None
@@ -113,13 +121,10 @@ def _explain(record: Record, replacement: Record) -> Line:
         return (
             "lost",
             "",
-            f"all that had the GameState are dead: a fresh start, epoch {replacement.epoch} (it was in memory only)",
+            f"all that had the GameState are dead; it was in memory only: afresh in epoch {replacement.epoch}",
         )
-    return (
-        "backstop",
-        replacement.holder,
-        f"named, since {record.holder or 'nobody'} holds no more and nobody took over",
-    )
+    former = name_of(record.holder) if record.holder else "nobody"
+    return "backstop", name_of(replacement.holder), f"named: {former} does not hold any more, and nobody took over"
 
 
 async def _ask_ready(client: httpx.AsyncClient, node: Supervised) -> None:
