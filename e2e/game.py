@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -86,13 +86,30 @@ class Game:
     def wait_for_another_leader(self, epoch: int, seconds: float = 20) -> str:
         """Waits until the Lease has moved on from `epoch`, and the status says so too."""
         wait_until(f"an epoch after {epoch} in the Lease", lambda: self.epoch() > epoch, seconds)
-        return wait_until(
-            "the new leader in the status",
-            lambda: (
-                (self.status().get("epoch"), self.status().get("leader")) == (self.epoch(), self.leader())
-                and self.leader()
-            ),
-        )
+
+        def look() -> str | Literal[False]:
+            status, leader = self.status(), self.leader()
+            return leader if (status.get("epoch"), status.get("leader")) == (self.epoch(), leader) else False
+
+        return wait_until("the new leader in the status", look)
+
+    def wait_in_sync(self, pods: int = 3) -> list[str]:
+        """Waits until so many pods, no more, are in sync; returns their names."""
+
+        def look() -> list[str] | Literal[False]:
+            in_sync: list[str] = self.status().get("inSync", [])
+            return in_sync if len(in_sync) == pods else False
+
+        return wait_until(f"{pods} pods in sync", look)
+
+    def wait_pods(self, pods: int) -> None:
+        """Waits until there are so many pods, ready, and no more."""
+        wait_until(f"{pods} pods, no more", lambda: len(self._pods()) == pods, seconds=90)
+        self.wait_ready(pods)
+
+    def a_replica(self) -> str:
+        """The name of an in-sync pod that does not lead."""
+        return next(name for name in self.wait_in_sync() if name != self.leader())
 
     def call(self, pod: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """A request to the pod's admin port, from within the pod."""
@@ -100,12 +117,29 @@ class Game:
         parsed: dict[str, Any] = json.loads(answer or "{}")
         return parsed
 
+    def page(self, pod: str) -> str:
+        """The page at the pod's client port."""
+        code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:4000/', timeout=10).read().decode())"
+        return self.namespace.kubectl("exec", pod, "--", "python", "-c", code)
+
     def address(self, number: int) -> str:
         return f"{self.name}-{number}.{self.name}-mesh.{self.namespace.name}.svc.cluster.local:4000"
 
     def play(self, pods: int = 3, **plan: Any) -> Play:
         """Players on the counter, spread over the pods' own addresses."""
         return Play(self._players, Plan(addresses=[self.address(i) for i in range(pods)], **plan))
+
+    def wait_for_event(self, *reasons: str) -> None:
+        """Waits until `kubectl describe` tells one of these."""
+
+        def told() -> str | Literal[False]:
+            events = self.described().partition("Events:")[2]
+            return events if any(reason in events for reason in reasons) else False
+
+        wait_until(f"an event {' or '.join(reasons)} in kubectl describe", told)
+
+    def pod_uids(self) -> set[str]:
+        return {pod["metadata"]["uid"] for pod in self._pods()}
 
     def restarts(self, pod: str) -> int:
         try:
@@ -116,3 +150,9 @@ class Game:
     def _lease(self) -> dict[str, Any]:
         spec: dict[str, Any] = self.namespace.get("lease", f"{self.name}-gamestate")["spec"]
         return spec
+
+    def _pods(self) -> list[dict[str, Any]]:
+        pods: list[dict[str, Any]] = self.namespace.get("pods", "-l", f"app.kubernetes.io/instance={self.name}")[
+            "items"
+        ]
+        return pods
