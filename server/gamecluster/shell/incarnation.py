@@ -1,8 +1,8 @@
 """Who this process is: ``<node>_<uid>_<boot>``, and the one process of its data folder.
 
 Two files in the folder: ``incarnation.lock``, held by flock for the life of the process, with its pid as text; and
-``incarnation.json`` with the UID and the number of the last boot, counted up before anything is said to a peer, so that a
-restarted process is always a later incarnation and never taken for its predecessor.
+``incarnation.json`` with the UID and the number of the last boot, counted up before anything is said to a peer, so that
+a restarted process is always a later incarnation and never taken for its predecessor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import ConfigurationError
 from ..settings import Settings
 
 _held: dict[Path, int] = {}
-"""Locked descriptors by folder: open as long as the process lives. Python does not hand them on to programs it starts."""
+"""Locked descriptors by folder: open as long as the process lives, not handed on to programs that it starts."""
 
 
 class Boots(msgspec.Struct, frozen=True):
