@@ -1,0 +1,197 @@
+// One topic of the Phoenix protocol (V2, https://hexdocs.pm/phoenix/writing_a_channels_client.html), and how an answer
+// or a refusal reaches the page. Part of client.js.
+
+/** What the server said no to, or what came to nothing: `reason` is short and fixed, `response` the whole answer. */
+export class Refusal extends Error {
+  constructor(reason, response = { reason }) {
+    super(reason);
+    this.name = "Refusal";
+    this.reason = reason;
+    this.response = response;
+  }
+}
+
+// These say "not now", and the rule did not run. All others are answers.
+const NOT_NOW = new Set([
+  "draining",
+  "gap",
+  "join crashed",
+  "join is pending",
+  "no leader",
+  "not joined",
+  "overloaded",
+  "rate limited",
+  "stalled",
+  "timeout",
+  "unknown",
+]);
+
+export function isNotNow(reason) {
+  return NOT_NOW.has(reason);
+}
+
+const MOST_PENDING = 128;
+
+/**
+ * One topic on the socket.
+ *
+ *   closed   → open                    → joining
+ *   joining  → ok                      → joined
+ *   joining  → error, or no answer     → closed
+ *   joined   → phx_close               → closed: the server has ended it
+ *   joined   → phx_error, connection   → closed, until it is opened again
+ *
+ * Pushes are answered, refused, or rejected as `unknown` when the connection is lost.
+ */
+export class Channel {
+  #params;
+  #wire;
+  #listeners = new Listeners();
+  #pending = new Map();
+  #joinRef = null;
+  #settleFirst;
+  onOther = () => {};
+  onClosed = () => {};
+  onError = () => {};
+  onLeft = () => {};
+
+  /** `wire`: what sends, `{send(frame), nextRef()}`. `params`: a function, asked at each join. */
+  constructor(topic, params, wire) {
+    this.topic = topic;
+    this.isJoined = false;
+    this.#params = params;
+    this.#wire = wire;
+    /** The first join's response. */
+    this.joined = new Promise((resolve, reject) => {
+      this.#settleFirst = { resolve, reject };
+    });
+    this.joined.catch(() => {}); // whoever waits for it sees the refusal
+  }
+
+  on(event, callback) {
+    return this.#listeners.add(event, callback);
+  }
+
+  push(event, payload = {}) {
+    return new Promise((resolve, reject) => {
+      if (!this.isJoined) throw new Refusal("not joined");
+      if (this.#pending.size >= MOST_PENDING) throw new Refusal("too many unanswered pushes");
+      this.request(event, payload, settling(resolve, reject), () => reject(new Refusal("unknown")));
+    });
+  }
+
+  leave() {
+    this.#request("phx_leave", {});
+    this.disconnected();
+    this.onLeft();
+  }
+
+  // --- for Client
+
+  /** Joins; resolves with the response. */
+  async open(milliseconds) {
+    this.isJoined = false;
+    this.#joinRef = this.#wire.nextRef();
+    try {
+      const response = await this.#join(milliseconds);
+      this.#settleFirst.resolve(response);
+      return response;
+    } catch (refusal) {
+      if (!isNotNow(refusal.reason)) this.#settleFirst.reject(refusal);
+      throw refusal;
+    }
+  }
+
+  /** Pushes; exactly one of `answered(ok, response)` and `lost()` is called. */
+  request(event, payload, answered, lost = () => {}) {
+    const ref = this.#request(event, payload);
+    this.#pending.set(ref, { answered, lost, since: performance.now() });
+  }
+
+  received(joinRef, ref, event, payload) {
+    if (joinRef !== null && joinRef !== this.#joinRef) return; // of an earlier join
+    if (event === "phx_reply") this.#replied(ref, payload);
+    else if (event === "phx_close") this.#ended(this.onClosed);
+    else if (event === "phx_error") this.#ended(this.onError);
+    else if (!this.#listeners.tell(event, payload)) this.onOther(event, payload);
+  }
+
+  disconnected() {
+    this.isJoined = false;
+    this.expire(0);
+  }
+
+  /** Gives up what has waited for so long. */
+  expire(milliseconds) {
+    const before = performance.now() - milliseconds;
+    for (const [ref, { since, lost }] of [...this.#pending]) {
+      if (since <= before && this.#pending.delete(ref)) lost();
+    }
+  }
+
+  #join(milliseconds) {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Refusal("timeout")), milliseconds);
+      const settle = settling(resolve, reject);
+      const answered = (ok, response) => {
+        clearTimeout(timer);
+        this.isJoined = ok;
+        settle(ok, response);
+      };
+      const lost = () => {
+        clearTimeout(timer);
+        reject(new Refusal("unknown"));
+      };
+      this.#pending.set(this.#joinRef, { answered, lost, since: performance.now() });
+      this.#wire.send([this.#joinRef, this.#joinRef, this.topic, "phx_join", this.#params()]);
+    });
+  }
+
+  #request(event, payload) {
+    const ref = this.#wire.nextRef();
+    this.#wire.send([this.#joinRef, ref, this.topic, event, payload]);
+    return ref;
+  }
+
+  #replied(ref, { status, response }) {
+    const waiting = this.#pending.get(ref);
+    this.#pending.delete(ref);
+    waiting?.answered(status === "ok", response ?? {});
+  }
+
+  #ended(callback) {
+    this.disconnected();
+    callback();
+  }
+}
+
+/** Callbacks by event. */
+export class Listeners {
+  #callbacks = new Map();
+
+  add(event, callback) {
+    if (!this.#callbacks.has(event)) this.#callbacks.set(event, new Set());
+    this.#callbacks.get(event).add(callback);
+    return () => this.#callbacks.get(event).delete(callback);
+  }
+
+  /** Says whether anybody listens. A callback's error is the page's: it is shown, and stops nothing here. */
+  tell(event, payload) {
+    const callbacks = [...(this.#callbacks.get(event) ?? [])];
+    for (const callback of callbacks) {
+      try {
+        callback(payload);
+      } catch (error) {
+        console.error(error);
+      }
+    }
+    return callbacks.length > 0;
+  }
+}
+
+function settling(resolve, reject) {
+  return (ok, response) => {
+    if (ok) resolve(response);
+    else reject(new Refusal(response.reason ?? "refused", response));
+  };
+}

@@ -1,0 +1,175 @@
+// Which server to use, when to try the next, and one socket to it. Part of client.js.
+
+const BACKOFF_MILLISECONDS = { first: 100, longest: 2000 };
+
+/** Milliseconds before the next try: none until each server has failed once, then exponential with full jitter. */
+export function backoff(failures, servers, random = Math.random) {
+  const rounds = failures - servers;
+  if (rounds < 0) return 0;
+  return random() * Math.min(BACKOFF_MILLISECONDS.longest, BACKOFF_MILLISECONDS.first * 2 ** Math.min(rounds, 10));
+}
+
+/** The cluster's servers, `{name, url}`, tried in turn. */
+export class Servers {
+  #at = 0;
+
+  constructor(list, random = Math.random) {
+    this.list = list;
+    this.random = random;
+  }
+
+  get current() {
+    return this.list[this.#at];
+  }
+
+  /** Begins with the server of this name or address, or anywhere. */
+  begin(prefer) {
+    const at = this.list.findIndex((server) => server.name === prefer || server.url === prefer);
+    this.#at = at >= 0 ? at : Math.floor(this.random() * this.list.length);
+  }
+
+  advance() {
+    this.#at = (this.#at + 1) % Math.max(1, this.list.length);
+  }
+
+  /** A new list; the turn stays where it was, if that server is still there. */
+  replace(list) {
+    const name = this.current?.name;
+    this.list = list;
+    this.#at = Math.max(0, list.findIndex((server) => server.name === name));
+  }
+}
+
+/** The servers that `/servers` of this origin lists; null if it can't be read. */
+export async function readServers(origin, milliseconds, fetch = globalThis.fetch) {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(), milliseconds);
+  try {
+    const answer = await fetch(`${origin}/servers`, { signal: controller.signal, cache: "no-store" });
+    return answer.ok ? (await answer.json()).servers : null;
+  } catch {
+    return null;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** An address such as ws://host:port/socket as a server, named by its host. */
+export function serverAt(url) {
+  return { name: new URL(url).host, url: url.replace(/\/+$/, "") };
+}
+
+/** The web origin of a WebSocket address. */
+export function originOf(url) {
+  return new URL(url.replace(/^ws/, "http")).origin;
+}
+
+/**
+ * One socket, from the handshake until it is lost. Asks every `heartbeatMilliseconds` whether the other side is there;
+ * no sign of life for `silenceMilliseconds` after such a question, and it is given up.
+ */
+export class Session {
+  isOpen = false;
+  #socket = null;
+  #finish = () => {};
+  #worksSince = null;
+  #heardAt = 0;
+  #tickedAt = 0;
+  #beat = { ref: null, at: 0 }; // ref: null once it was answered
+
+  constructor(server, options, wire) {
+    this.server = server;
+    this.options = options;
+    this.wire = wire;
+  }
+
+  /** Resolves with `{reason, code, workedFor}` when the socket is gone. `handlers`: opened, received(frame), ticked, beaten(ms). */
+  run(handlers) {
+    return new Promise((resolve) => {
+      const giveUp = setTimeout(() => this.lost("no connection"), this.options.connectMilliseconds);
+      let ticking = null;
+      this.#finish = (reason, code) => {
+        this.#finish = () => {};
+        this.isOpen = false;
+        clearTimeout(giveUp);
+        clearInterval(ticking);
+        resolve({ reason, code, workedFor: this.#worksSince === null ? 0 : performance.now() - this.#worksSince });
+      };
+      const opened = () => {
+        clearTimeout(giveUp);
+        ticking = setInterval(() => this.#tick(handlers), this.options.heartbeatMilliseconds / 2);
+        this.isOpen = true;
+        this.#tickedAt = performance.now();
+        this.#sendBeat();
+        handlers.opened();
+      };
+      this.#connect(opened, (text) => this.#received(text, handlers));
+    });
+  }
+
+  send(frame) {
+    if (this.isOpen) this.#socket.send(JSON.stringify(frame));
+  }
+
+  /** The other side does what is wanted of it. */
+  works() {
+    this.#worksSince ??= performance.now();
+  }
+
+  /** Gives it up, without waiting for a goodbye. */
+  lost(reason) {
+    this.#finish(reason, null);
+    this.#socket?.close();
+  }
+
+  close() {
+    this.#finish("closed", 1000);
+    this.#socket?.close(1000);
+  }
+
+  #connect(opened, received) {
+    const WebSocket = this.options.WebSocket ?? globalThis.WebSocket;
+    const finish = (reason, code) => this.#finish(reason, code);
+    try {
+      this.#socket = new WebSocket(`${this.server.url}/websocket?vsn=2.0.0`);
+    } catch (error) {
+      finish(String(error), null); // an address that the browser forbids
+      return;
+    }
+    this.#socket.addEventListener("open", opened);
+    this.#socket.addEventListener("message", ({ data }) => this.isOpen && received(data));
+    this.#socket.addEventListener("error", () => {}); // a close follows
+    this.#socket.addEventListener("close", ({ code, reason }) => {
+      finish(reason || (this.isOpen ? "connection lost" : "no connection"), code);
+    });
+  }
+
+  #received(text, handlers) {
+    const frame = JSON.parse(text);
+    this.#heardAt = performance.now();
+    if (frame[2] !== "phoenix") handlers.received(frame);
+    else if (frame[1] === this.#beat.ref) this.#beatAnswered(handlers);
+  }
+
+  #beatAnswered(handlers) {
+    this.#beat.ref = null;
+    handlers.beaten(performance.now() - this.#beat.at);
+  }
+
+  #tick(handlers) {
+    const { heartbeatMilliseconds, silenceMilliseconds } = this.options;
+    const now = performance.now();
+    const slept = now - this.#tickedAt > silenceMilliseconds + heartbeatMilliseconds;
+    this.#tickedAt = now;
+    if (slept) this.#beat.ref = null; // this page slept: that accuses nobody
+    const isWaiting = this.#beat.ref !== null;
+    if (isWaiting && now - Math.max(this.#beat.at, this.#heardAt) > silenceMilliseconds) this.lost("silence");
+    else if (!isWaiting && now - this.#beat.at > heartbeatMilliseconds * 0.9) this.#sendBeat();
+    handlers.ticked();
+  }
+
+  #sendBeat() {
+    this.#beat = { ref: this.wire.nextRef(), at: performance.now() };
+    this.send([null, this.#beat.ref, "phoenix", "heartbeat", {}]);
+  }
+}

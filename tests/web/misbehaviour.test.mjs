@@ -1,0 +1,228 @@
+// The client against nodes that die, fall silent, answer late or refuse.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { fakeCluster, isJoined, joined, until } from "./support.mjs";
+
+const total = (look, player) => look.state.totals[player].value;
+
+test("when its node dies it is on the next one at once, and no move is lost or doubled", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }), "fake-0");
+  const before = Array.from({ length: 10 }, () => ann.push("add", { amount: 1 }));
+  await cluster.node(0, "die");
+  const died = performance.now();
+  const after = Array.from({ length: 10 }, () => ann.push("add", { amount: 1 }));
+  await Promise.all([...before, ...after]);
+  assert.ok(performance.now() - died < 1000, "a second is too long");
+  assert.notEqual(ann.status.server, "fake-0");
+  const look = await cluster.look();
+  assert.equal(total(look, "ann"), 20);
+  assert.deepEqual(look.applied.map(([, n]) => n), Array.from({ length: 20 }, (_, i) => i + 1));
+  assert.deepEqual(ann.state.totals.ann, { value: 20 });
+});
+
+test("a node that falls silent is left within two seconds", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }), "fake-0");
+  const since = performance.now();
+  await cluster.node(0, "silent", { value: true });
+  const move = ann.push("add", { amount: 5 });
+  await move;
+  assert.ok(performance.now() - since < 2000);
+  assert.ok(ann.statuses.some(({ reason }) => reason === "silence"));
+  assert.equal(total(await cluster.look(), "ann"), 5);
+});
+
+test("a node that does not even shake hands is passed over", async (t) => {
+  const cluster = await fakeCluster(t);
+  await cluster.node(1, "silent", { value: true });
+  const servers = cluster.nodes.map(({ url }) => url);
+  const ann = cluster.connect({ player: "ann", servers, prefer: servers[1], connectMilliseconds: 300 });
+  await joined(ann);
+  assert.deepEqual(ann.statuses.map(({ status }) => status), ["connecting", "reconnecting", "connecting", "connected", "joined"]);
+});
+
+test("a node that answers late is kept", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }), "fake-0");
+  await cluster.node(0, "late", { value: 0.2 });
+  for (let i = 0; i < 3; i += 1) await ann.push("add", { amount: 1 });
+  assert.equal(ann.statuses.filter(({ status }) => status === "joined").length, 1);
+  assert.equal(ann.status.server, "fake-0");
+});
+
+test("an answer that never comes: the move is repeated on another connection, and applied once", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann", answerMilliseconds: 300 }), "fake-0");
+  await cluster.node(0, "swallow", { value: 1 });
+  await ann.push("add", { amount: 3 });
+  assert.equal(total(await cluster.look(), "ann"), 3);
+  assert.ok(ann.statuses.some(({ reason }) => reason === "no answer"));
+});
+
+test("a node that refuses the join for now is left for another", async (t) => {
+  const cluster = await fakeCluster(t);
+  await cluster.node(0, "refusal", { value: "no leader" });
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  assert.notEqual(ann.status.server, "fake-0");
+});
+
+test("a refusal for good ends it, and says why", async (t) => {
+  const cluster = await fakeCluster(t);
+  await cluster.node(0, "refusal", { value: "server full" });
+  const ann = cluster.connect({ player: "ann" });
+  await assert.rejects(ann.joined, { reason: "server full" });
+  await until(() => ann.status.status === "refused", "refused");
+  await assert.rejects(ann.push("add", { amount: 1 }), { reason: "refused" });
+  await cluster.node(0, "behave");
+  ann.rejoin();
+  await joined(ann, "fake-0");
+});
+
+test("a player who is there already can't be taken without the token", async (t) => {
+  const cluster = await fakeCluster(t);
+  await joined(cluster.connect({ player: "ann" }));
+  const thief = cluster.connect({ player: "ann" });
+  await until(() => thief.status.status === "refused", "refused");
+  assert.equal(thief.status.reason, "player taken");
+});
+
+test("moves that are refused before their rule runs are repeated in order", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  for (const reason of ["no leader", "rate limited", "unknown"]) {
+    await cluster.node(0, "refusal_of_moves", { value: reason });
+    await cluster.node(0, "refusals_of_moves", { value: 3 });
+    await Promise.all(Array.from({ length: 8 }, () => ann.push("add", { amount: 1 })));
+  }
+  const { applied } = await cluster.look();
+  assert.deepEqual(applied.map(([, n]) => n), Array.from({ length: 24 }, (_, i) => i + 1));
+  assert.equal(ann.statuses.filter(({ status }) => status === "joined").length, 1);
+});
+
+test("a node that takes no moves is left for one that does", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }), "fake-0");
+  await cluster.node(0, "refusal_of_moves", { value: "no leader" });
+  await cluster.node(0, "refusals_of_moves", { value: 1_000_000 });
+  await ann.push("add", { amount: 1 });
+  assert.notEqual(ann.status.server, "fake-0");
+});
+
+test("with all nodes gone it keeps trying, and comes back when one does", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  for (const node of [0, 1, 2]) await cluster.node(node, "die");
+  const move = ann.push("add", { amount: 2 });
+  await until(() => ann.statuses.filter(({ status }) => status === "reconnecting").length >= 8, "several tries");
+  await cluster.node(2, "start");
+  await move;
+  assert.equal(ann.status.server, "fake-2");
+  assert.equal(ann.state.totals.ann.value, 2);
+});
+
+test("a server that is new in /servers is found when all known ones are gone", async (t) => {
+  const cluster = await fakeCluster(t);
+  await cluster.node(2, "listed", { value: false });
+  const ann = await joined(cluster.connect({ player: "ann", origin: `http://127.0.0.1:${cluster.nodes[2].port}` }));
+  assert.deepEqual(ann.servers.map(({ name }) => name), ["fake-0", "fake-1"]);
+  await cluster.node(2, "listed", { value: true });
+  await cluster.node(0, "die");
+  await cluster.node(1, "die");
+  await joined(ann, "fake-2");
+});
+
+test("the list is read again now and then", async (t) => {
+  const cluster = await fakeCluster(t);
+  await cluster.node(1, "listed", { value: false });
+  const ann = await joined(cluster.connect({ player: "ann", refreshMilliseconds: 50 }));
+  assert.equal(ann.servers.length, 2);
+  await cluster.node(1, "listed", { value: true });
+  await until(() => ann.servers.length === 3, "three servers");
+  assert.equal(ann.status.server, "fake-0");
+});
+
+test("when the page's origin is gone the list is read from another server", async (t) => {
+  const cluster = await fakeCluster(t);
+  await cluster.node(2, "listed", { value: false });
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  await cluster.node(2, "listed", { value: true });
+  await cluster.node(0, "die");
+  await joined(ann, "fake-1");
+  await cluster.node(1, "listed", { value: false });
+  const refreshed = cluster.connect({ player: "ben", refreshMilliseconds: 50, origin: ann.servers[1].url.replace("ws", "http").replace("/socket", "") });
+  await joined(refreshed, "fake-2").catch(() => joined(refreshed));
+  assert.ok(refreshed.servers.some(({ name }) => name === "fake-2"));
+});
+
+for (const code of [1001, 1012, 4000]) {
+  test(`it comes back after close code ${code}`, async (t) => {
+    const cluster = await fakeCluster(t);
+    const ann = await joined(cluster.connect({ player: "ann" }));
+    await cluster.node(0, "close", { code });
+    await until(() => isJoined(ann) && ann.status.server !== "fake-0", "joined elsewhere");
+  });
+}
+
+test("it stays away after close code 1000", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  await cluster.node(0, "close", { code: 1000 });
+  await until(() => ann.status.status === "closed", "closed");
+  assert.deepEqual((await cluster.look()).clients, [0, 0, 0]);
+  await assert.rejects(ann.push("add", { amount: 1 }), { reason: "closed" });
+});
+
+test("a token of a cluster that is no more is dropped, and the player joins anew", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = cluster.connect({ player: "ann", token: "foreign.token" });
+  await joined(ann);
+  assert.match(ann.token, /^fake\./);
+});
+
+test("a cluster that began anew replaces the copy, though its positions are lower", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  await cluster.command({ do: "fail over" });
+  for (let i = 0; i < 5; i += 1) await ann.push("add", { amount: 1 });
+  assert.equal(ann.position.epoch, 2);
+  await cluster.command({ do: "forget" });
+  await cluster.node(0, "close", { code: 1012 });
+  await until(() => ann.position.epoch === 1, "the new cluster's position");
+  await ann.push("add", { amount: 7 });
+  assert.deepEqual(ann.state.totals, { ann: { value: 7 } });
+});
+
+test("patches that are not newer are not shown", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  const patch = { epoch: 0, seq: 999, ops: [["totals", "ann", { value: 666 }]] };
+  await cluster.command({ do: "patch", patch });
+  await ann.push("add", { amount: 1 });
+  assert.deepEqual(ann.state.totals.ann, { value: 1 });
+});
+
+test("the 65th unanswered move is refused, the 64 are answered", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  await cluster.node(0, "late", { value: 0.01 });
+  const moves = Array.from({ length: 64 }, () => ann.push("add", { amount: 1 }));
+  await assert.rejects(ann.push("add", { amount: 1 }), { reason: "too many unanswered moves" });
+  await cluster.node(0, "late", { value: 0 });
+  await Promise.all(moves);
+  assert.equal(total(await cluster.look(), "ann"), 64);
+});
+
+test("an error in the page's own callback stops nothing", async (t) => {
+  const cluster = await fakeCluster(t);
+  const errors = t.mock.method(console, "error", () => {});
+  const ann = cluster.connect({ player: "ann" });
+  ann.on("patch", () => { throw new Error("the page's"); });
+  await joined(ann);
+  await ann.push("add", { amount: 1 });
+  await ann.push("add", { amount: 1 });
+  assert.equal(ann.state.totals.ann.value, 2);
+  assert.ok(errors.mock.callCount() > 0);
+});
