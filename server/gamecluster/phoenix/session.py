@@ -86,11 +86,6 @@ class LeftTopic(Struct, frozen=True):
 Output = Send | JoinRequested | Pushed | LeftTopic
 
 
-def topic_matches(pattern: str, topic: str) -> bool:
-    """Topics match exactly, or by a prefix that ends in ``*``."""
-    return topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern
-
-
 class Session:
     """``serves`` says of a topic whether anybody answers for it; ``now`` is monotonic seconds throughout."""
 

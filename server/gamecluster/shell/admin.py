@@ -1,0 +1,161 @@
+"""The admin port: probes, metrics, look-ups, planned moves. For operators and tools, never for players."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from ..core.events import Event, HandOffRequested
+from ..core.messages import Position, Tables
+from ..core.view import ClusterView
+from ..settings import Settings
+from .metrics import CONTENT_TYPE, Metrics
+
+OPEN = ("/livez", "/readyz", "/startupz", "/metrics")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+MAX_BODY_BYTES = 4096
+
+
+class Backend(Protocol):
+    """What the admin port needs of the node's driver."""
+
+    @property
+    def is_alive(self) -> bool: ...
+
+    def dispatch(self, event: Event) -> None: ...
+
+    def position(self) -> Position: ...
+
+    def visible_tables(self) -> Tables: ...
+
+    def view(self) -> ClusterView: ...
+
+
+class HandOff(msgspec.Struct, frozen=True):
+    """Body of ``POST /handoff``; ``to`` is a node's name, or null for the leader's choice."""
+
+    to: str | None = None
+
+
+def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Callable[[], None]) -> FastAPI:
+    """``drain`` begins the end of this node, as SIGTERM does."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path not in OPEN and (problem := _problem(request, settings)) is not None:
+            return problem
+        return await call_next(request)
+
+    @app.get("/livez")
+    async def live() -> Response:
+        return _probe(backend.is_alive, "the node ticks", "the node has stopped ticking")
+
+    @app.get("/readyz")
+    async def ready() -> Response:
+        view = backend.view()
+        if any(node.draining for node in view.nodes if node.name == view.self):
+            return _probe(False, "", "draining: this node is about to end")
+        return _probe(view.ready and backend.is_alive, view.reason, f"{view.status}: {view.reason}")
+
+    @app.get("/startupz")
+    async def started() -> Response:
+        return _probe(backend.is_alive, "started", "not started")
+
+    @app.get("/metrics")
+    async def scrape() -> Response:
+        metrics.seen(backend.view())
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.get("/cluster")
+    async def cluster() -> Response:
+        return JSONResponse(cluster_status(settings, backend.view()))
+
+    @app.get("/state")
+    async def state() -> Response:
+        position = backend.position()
+        return _json({"epoch": position.epoch, "seq": position.seq, "state": backend.visible_tables()})
+
+    @app.get("/names")
+    async def names() -> Response:
+        return JSONResponse({"names": {}})
+
+    @app.get("/groups")
+    async def groups() -> Response:
+        return JSONResponse({"groups": {}})
+
+    @app.get("/rooms")
+    async def rooms() -> Response:
+        return JSONResponse({"rooms": {}})
+
+    @app.post("/handoff")
+    async def hand_off(request: Request) -> Response:
+        body = await _body(request)
+        try:
+            to = msgspec.json.decode(body or b"{}", type=HandOff).to
+        except msgspec.DecodeError as error:
+            return _refused(400, f'expected {{"to": "<node>"}} or {{"to": null}}: {error}')
+        known = sorted(node.name for node in backend.view().nodes)
+        if to is not None and to not in known:
+            return _refused(400, f"there is no node {to!r}; there are: {', '.join(known)}")
+        backend.dispatch(HandOffRequested(to))
+        return JSONResponse({"asked": True, "to": to}, status_code=202)
+
+    @app.post("/drain")
+    async def begin_drain() -> Response:
+        drain()
+        return JSONResponse({"draining": True}, status_code=202)
+
+    return app
+
+
+def cluster_status(settings: Settings, view: ClusterView) -> dict[str, Any]:
+    """``GET /cluster``: the node's view, with what only the process knows."""
+    status: dict[str, Any] = {"cluster": settings.name, **msgspec.to_builtins(view)}
+    for node in status["nodes"]:
+        if node["name"] == view.self:
+            node["pid"] = os.getpid()
+    return status
+
+
+def _problem(request: Request, settings: Settings) -> Response | None:
+    """Without a token the port is on loopback: only this machine's tools may ask, not pages in its browsers."""
+    if settings.admin_token:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), settings.admin_token.encode()):
+            return _refused(401, "Authorization: Bearer <admin token> is missing or wrong")
+        return None
+    host = request.headers.get("host", "")
+    if host.rpartition(":")[0] not in LOOPBACK_HOSTS and host not in LOOPBACK_HOSTS:
+        return _refused(403, f"asked as {host!r}: without GAMECLUSTER_ADMIN_TOKEN only loopback names are served")
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        return _refused(403, f"pages of {origin} may not ask without GAMECLUSTER_ADMIN_TOKEN")
+    return None
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return b"too long"
+    return body
+
+
+def _probe(is_good: bool, good: str, bad: str) -> Response:
+    return PlainTextResponse(f"{good if is_good else bad}\n", status_code=200 if is_good else 503)
+
+
+def _refused(status: int, text: str) -> Response:
+    return JSONResponse({"error": text}, status_code=status)
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

@@ -1,0 +1,45 @@
+"""One client's connection: its socket, session and limits, and what it has joined."""
+
+from __future__ import annotations
+
+from ..channel import ChannelRuntime
+from ..phoenix.session import Session
+from .outbox import ClientSocket, Outbox
+
+
+class Bucket:
+    """``rate`` messages a second; bursts of twice that."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._tokens = 2 * rate
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Connection:
+    """``token``: given at the handshake, for a join of ``game`` that brings none."""
+
+    def __init__(
+        self, number: int, socket: ClientSocket, session: Session, outbox: Outbox, bucket: Bucket, token: str | None
+    ) -> None:
+        self.number = number
+        self.socket = socket
+        self.session = session
+        self.outbox = outbox
+        self.bucket = bucket
+        self.token = token
+        self.is_open = True
+        self.players: dict[int, str] = {}
+        """By the channel that joined ``game``: at most one at a time."""
+        self.channels: dict[int, ChannelRuntime] = {}
+        """By the number that the session gave the join."""
+        self.waiting = 0
+        """Requests that the node has not answered yet."""

@@ -1,0 +1,291 @@
+"""Runs the node: events go in, effects are carried out. All on one event loop; the node's decisions never wait.
+
+========================= =============================================================
+effect                    done by
+========================= =============================================================
+SendPeer                  the mesh
+ReadRecord, WriteRecord   a task on the Lease with a deadline; its outcome is an event
+Answer, Deliver…, Replace the hub of this pod's clients
+Say                       the log
+Drained                   ``drained`` is set
+========================= =============================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol, assert_never
+
+from ..core.effects import (
+    Answer,
+    Deliver,
+    DeliverPatch,
+    DeliverState,
+    Drained,
+    Effect,
+    Level,
+    ReadRecord,
+    Replace,
+    Say,
+    SendPeer,
+    WriteRecord,
+)
+from ..core.events import (
+    Event,
+    RecordConflicted,
+    RecordRead,
+    RecordReadFailed,
+    RecordUnanswered,
+    RecordWritten,
+    Ticked,
+)
+from ..core.messages import Incarnation, Message, Position, Record, Tables
+from ..core.view import ClusterView
+from ..errors import GameClusterError
+from .lease import Lease, LeaseConflict
+from .metrics import Metrics
+
+TICK_SECONDS = 0.02
+STALL_SECONDS = 0.25
+LEASE_ANSWER_SECONDS = 2.0
+LEASE_READ_EVERY_SECONDS = 1.0
+LEASE_WATCH_AGAIN_SECONDS = 1.0
+LIVENESS_SECONDS = 10.0
+
+log = logging.getLogger("gamecluster.node")
+
+LEVELS = {Level.debug: logging.DEBUG, Level.info: logging.INFO, Level.warning: logging.WARNING}
+
+
+class NodeFailed(GameClusterError):
+    """Our fault: the node raised. Its state can't be trusted, so the process ends and others take over."""
+
+
+class StateMachine(Protocol):
+    """``core.node.Node``."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]: ...
+
+    def position(self) -> Position: ...
+
+    def visible_tables(self) -> Tables: ...
+
+    def view(self) -> ClusterView: ...
+
+
+class PeerLinks(Protocol):
+    """``mesh.Mesh``."""
+
+    def send(self, peer: Incarnation, message: Message) -> None: ...
+
+
+class ClientHub(Protocol):
+    """``clients.Hub``."""
+
+    def answer(self, effect: Answer) -> None: ...
+
+    def deliver(self, effect: Deliver) -> None: ...
+
+    def deliver_patch(self, effect: DeliverPatch) -> None: ...
+
+    def deliver_state(self, effect: DeliverState) -> None: ...
+
+    def replace(self, effect: Replace) -> None: ...
+
+
+class Driver:
+    """Create it within the running loop, ``connect`` it, then ``run`` it. ``tick_rate``: the game's, in Hz."""
+
+    def __init__(self, node: StateMachine, lease: Lease, metrics: Metrics, tick_rate: int = 0) -> None:
+        self.drained = asyncio.Event()
+        self._node = node
+        self._lease = lease
+        self._metrics = metrics
+        self._tick_seconds = tick_seconds(tick_rate)
+        self._loop = asyncio.get_running_loop()
+        self._mesh: PeerLinks
+        self._hub: ClientHub
+        self._events: deque[Event] = deque()
+        self._is_handling = False
+        self._failure: asyncio.Future[None] = self._loop.create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_reading = False
+        self._reads_again = False
+        self._ticked_at = self._loop.time()
+
+    def connect(self, mesh: PeerLinks, hub: ClientHub) -> None:
+        self._mesh = mesh
+        self._hub = hub
+
+    # --- views
+
+    def position(self) -> Position:
+        return self._node.position()
+
+    def visible_tables(self) -> Tables:
+        return self._node.visible_tables()
+
+    def view(self) -> ClusterView:
+        return self._node.view()
+
+    @property
+    def is_alive(self) -> bool:
+        """The node ticks."""
+        return not self._failure.done() and self._loop.time() - self._ticked_at < LIVENESS_SECONDS
+
+    # --- events in, effects out
+
+    def dispatch(self, event: Event) -> None:
+        """Has the node decide and does what it says. From within an effect, the event waits for its turn."""
+        self._events.append(event)
+        if self._is_handling:
+            return
+        self._is_handling = True
+        try:
+            while self._events and not self._failure.done():
+                self._handle(self._events.popleft())
+        finally:
+            self._is_handling = False
+
+    async def run(self) -> None:
+        """Ticks and follows the Lease until cancelled. Raises NodeFailed, in a group, if the node does."""
+        self._read_record()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tick())
+                tasks.create_task(self._poll_lease())
+                tasks.create_task(self._watch_lease())
+                await asyncio.wait([self._failure])
+                self._failure.result()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    def _handle(self, event: Event) -> None:
+        try:
+            effects = self._node.handle(event, self._loop.time())
+        except Exception as error:
+            log.critical("the node failed on %s: this process ends", type(event).__name__, exc_info=True)
+            self._failure.set_exception(NodeFailed(f"{type(error).__name__} on {type(event).__name__}: {error}"))
+            return
+        for effect in effects:
+            try:
+                self._do(effect)
+            except Exception:  # one client's or peer's message must not keep the other effects from being done
+                log.exception("%s could not be done", type(effect).__name__)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case SendPeer(peer, message):
+                self._mesh.send(peer, message)
+            case Answer():
+                self._hub.answer(effect)
+            case DeliverPatch():
+                self._hub.deliver_patch(effect)
+            case Deliver():
+                self._hub.deliver(effect)
+            case DeliverState():
+                self._hub.deliver_state(effect)
+            case Replace():
+                self._hub.replace(effect)
+            case ReadRecord():
+                self._read_record()
+            case WriteRecord(request, record):
+                self._start(self._write(request, record))
+            case Say(level, text):
+                log.log(LEVELS[level], text)
+            case Drained():
+                self.drained.set()
+            case _:
+                assert_never(effect)
+
+    # --- time
+
+    async def _tick(self) -> None:
+        due = self._loop.time()
+        while True:
+            now = self._loop.time()
+            if now - self._ticked_at > STALL_SECONDS:
+                self._metrics.stalls.inc()
+            self._ticked_at = now
+            self.dispatch(Ticked())
+            due += self._tick_seconds
+            if due <= (now := self._loop.time()):  # late: no burst to make up for it
+                due = now + self._tick_seconds
+            await asyncio.sleep(due - now)
+
+    # --- the Lease
+
+    async def _poll_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_READ_EVERY_SECONDS)
+            self._read_record()
+
+    async def _watch_lease(self) -> None:
+        """A watch only says that it is time to read: what the node decides from comes from the store."""
+        watch = getattr(self._lease, "watch", None)
+        while watch is not None:
+            try:
+                changes: AsyncIterator[object] = watch()
+                async for _ in changes:
+                    self._read_record()
+            except Exception as error:
+                log.debug("watching the Lease: %s", error)
+            await asyncio.sleep(LEASE_WATCH_AGAIN_SECONDS)
+
+    def _read_record(self) -> None:
+        """One read at a time; one that is asked for meanwhile starts after it."""
+        if self._is_reading:
+            self._reads_again = True
+            return
+        self._is_reading = True
+        self._start(self._read())
+
+    async def _read(self) -> None:
+        event: Event
+        try:
+            async with asyncio.timeout(LEASE_ANSWER_SECONDS):
+                event = RecordRead(await self._lease.read())
+        except Exception as error:
+            event = RecordReadFailed(_reason(error))
+        self._count("read", event)
+        self._is_reading = False
+        again, self._reads_again = self._reads_again, False
+        self.dispatch(event)
+        if again:
+            self._read_record()
+
+    async def _write(self, request: int, record: Record) -> None:
+        event: Event
+        try:
+            async with asyncio.timeout(LEASE_ANSWER_SECONDS):
+                event = RecordWritten(request, await self._lease.write(record))
+        except LeaseConflict:
+            event = RecordConflicted(request)
+        except Exception as error:  # it may have landed, or land later
+            event = RecordUnanswered(request, _reason(error))
+        self._count("write", event)
+        self.dispatch(event)
+
+    def _count(self, verb: str, event: Event) -> None:
+        self._metrics.lease_requests.labels(verb, type(event).__name__.removeprefix("Record").lower()).inc()
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def tick_seconds(tick_rate: int) -> float:
+    """At most 20 ms, and a whole part of the game's tick, so that the game's ticks keep their rate."""
+    if tick_rate <= 0:
+        return TICK_SECONDS
+    return 1 / tick_rate / math.ceil(1 / tick_rate / TICK_SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    return "timed out" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}".removesuffix(": ")

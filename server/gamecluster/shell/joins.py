@@ -1,0 +1,144 @@
+"""What a client must say to enter topic ``game``, and the token that proves a player from then on.
+
+A token is a JWT, HS256 by the cluster's player key: ``{"sub": player, "aud": cluster name, "stay": id of the stay, "iat": …}``.
+It has no end of its own: it is worth something as long as its stay lasts, which the leader knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jwt
+from msgspec import Struct
+
+from ..core.messages import Fields
+from ..errors import ConfigurationError, GameClusterError
+
+KEY_BYTES_AT_LEAST = 32
+LONGEST_NAME = 64
+
+
+class Unwelcome(GameClusterError):
+    """The player's fault. ``reason`` and ``detail`` are for the client."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.response: Fields = {"reason": reason, "detail": detail}
+
+
+class GameJoin(Struct, frozen=True):
+    """A join of ``game`` that may be asked of the leader. ``stay``: from the token, verified."""
+
+    player: str
+    stay: str | None
+    nonce: str | None
+
+
+class Tokens:
+    """Signs and verifies; ``wall_clock`` is Unix seconds."""
+
+    def __init__(self, key: bytes, cluster: str, wall_clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._cluster = cluster
+        self._wall_clock = wall_clock
+
+    def sign(self, player: str, stay: str) -> str:
+        claims = {"sub": player, "aud": self._cluster, "stay": stay, "iat": int(self._wall_clock())}
+        return jwt.encode(claims, self._key, algorithm="HS256")
+
+    def verify(self, token: str) -> tuple[str, str]:
+        """Player and stay. Raises Unwelcome."""
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=["HS256"],
+                audience=self._cluster,
+                options={"require": ["sub", "aud", "stay"], "verify_iat": False},
+            )
+        except jwt.InvalidTokenError as error:
+            raise Unwelcome("bad token", f"{error}; join without a token to begin anew") from None
+        return _name(claims["sub"], "the token's sub"), _name(claims["stay"], "the token's stay")
+
+
+def read_join(payload: Fields, connection_token: str | None, tokens: Tokens) -> GameJoin:
+    """Parses the payload of a join of ``game``. Raises Unwelcome, which says what would be right."""
+    player, token, nonce = payload.get("player"), payload.get("token"), payload.get("nonce")
+    if player is not None:
+        player = _name(player, "player")
+    if nonce is not None:
+        nonce = _name(nonce, "nonce")
+    if token is None:
+        token = connection_token
+    if token is None:
+        return GameJoin(player or f"player-{secrets.token_hex(4)}", None, nonce)
+    if not isinstance(token, str):
+        raise Unwelcome("bad payload", f"token: expected the text of an earlier join's answer, got {_kind(token)}")
+    owner, stay = tokens.verify(token)
+    if player not in (None, owner):
+        raise Unwelcome("bad token", "the token is another player's; join without a token to begin anew")
+    return GameJoin(owner, stay, nonce)
+
+
+def take_count(payload: Fields) -> tuple[Fields, int | None]:
+    """A move's payload without ``n``, and ``n``, the player's own count of moves. Raises Unwelcome."""
+    if "n" not in payload:
+        return payload, None
+    n = payload["n"]
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise Unwelcome("bad payload", f"n: expected a whole number from 1, got {_kind(n)}")
+    return {name: value for name, value in payload.items() if name != "n"}, n
+
+
+def read_key(path: Path, variable: str) -> bytes:
+    """A key of 32 bytes or more from a file. Raises ConfigurationError that names the variable."""
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{variable}={path}: can't be read ({error.strerror})") from error
+    if len(key) < KEY_BYTES_AT_LEAST:
+        raise ConfigurationError(
+            f"{variable}={path}: {len(key)} bytes; expected {KEY_BYTES_AT_LEAST} random bytes or more"
+        )
+    return key
+
+
+def player_key(player_key_file: Path | None, mesh_key_file: Path | None) -> bytes:
+    """The key that signs tokens: the file's, else one that all pods derive from the mesh key, else a passing one."""
+    if player_key_file is not None:
+        return read_key(player_key_file, "GAMECLUSTER_PLAYER_KEY_FILE")
+    if mesh_key_file is not None:
+        mesh_key = read_key(mesh_key_file, "GAMECLUSTER_MESH_KEY_FILE")
+        return hmac.digest(mesh_key, b"gamecluster player key", hashlib.sha256)
+    return secrets.token_bytes(KEY_BYTES_AT_LEAST)
+
+
+def _name(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise Unwelcome("bad payload", f"{what}: expected a text of 1 to {LONGEST_NAME} characters, got {_kind(value)}")
+    if not 1 <= len(value) <= LONGEST_NAME:
+        raise Unwelcome("bad payload", f"{what}: expected 1 to {LONGEST_NAME} characters, got {len(value)}")
+    if not value.isprintable() or value == "__proto__":
+        raise Unwelcome("bad payload", f"{what}: expected printable characters, got {ascii(value)[:80]}")
+    return value
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"{value:.6g}" if abs(value) < 10**300 else "a number far too large"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"

@@ -1,0 +1,77 @@
+"""What Prometheus scrapes. One registry per node, so that several nodes fit into one process (as in tests)."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from ..core.messages import Fields
+from ..core.view import ClusterView
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+REASONS = frozenset(
+    {"gap", "no leader", "unknown", "rate limited", "overloaded", "unknown event", "bad payload", "internal error"}
+)
+"""Outcomes of moves with a label of their own. What a game's rules say is theirs: it all counts as ``rejected``."""
+
+
+class Metrics:
+    """Counters are raised where it happens; gauges are set from the node's view when somebody looks."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        r = self._registry
+        self.connections = Gauge("gamecluster_connections", "Client sockets of this node.", registry=r)
+        self.messages_in = Counter("gamecluster_messages_in", "Frames that clients have sent.", registry=r)
+        self.messages_out = Counter("gamecluster_messages_out", "Frames queued for clients.", registry=r)
+        self.moves = Counter("gamecluster_moves", "Answers to moves of this node's clients.", ["outcome"], registry=r)
+        self.closed = Counter("gamecluster_connections_closed", "Sockets that this node closed.", ["why"], registry=r)
+        self.slow_consumers = Counter(
+            "gamecluster_slow_consumers_dropped", "Clients dropped because they did not read.", registry=r
+        )
+        self.lease_requests = Counter(
+            "gamecluster_lease_requests", "Reads and writes of the Lease.", ["verb", "outcome"], registry=r
+        )
+        self.stalls = Counter(
+            "gamecluster_loop_stalls", "Times that the event loop stood still for 250 ms.", registry=r
+        )
+        self._players = Gauge("gamecluster_players", "Players in the game, in the whole cluster.", registry=r)
+        self._epoch = Gauge("gamecluster_epoch", "Epoch that this node follows or leads.", registry=r)
+        self._is_leader = Gauge("gamecluster_is_leader", "1 on the node that holds the GameState.", registry=r)
+        self._is_ready = Gauge("gamecluster_is_ready", "1 when in the mesh and caught up.", registry=r)
+        self._in_sync = Gauge("gamecluster_in_sync_members", "Size of the in-sync set.", registry=r)
+        self._committed = Gauge("gamecluster_committed_seq", "Number of the last committed entry.", registry=r)
+        self._failovers = Counter("gamecluster_failovers", "Changes of leader seen by this node.", registry=r)
+        self._blackout = Histogram(
+            "gamecluster_failover_blackout_seconds",
+            "From the last sign of the old leader until the new one served.",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=r,
+        )
+        self._failover_epoch: int | None = None
+
+    def moved(self, ok: bool, response: Fields) -> None:
+        reason = response.get("reason")
+        self.moves.labels("ok" if ok else reason if reason in REASONS else "rejected").inc()
+
+    def seen(self, view: ClusterView) -> None:
+        """Takes over what the node knows. Cheap: called on a timer and by each scrape."""
+        self._players.set(view.players)
+        self._epoch.set(view.epoch)
+        self._is_leader.set(view.leader == view.self)
+        self._is_ready.set(view.ready)
+        self._in_sync.set(len(view.in_sync))
+        self._committed.set(view.seq)
+        if view.last_failover:
+            self._failed_over(view.last_failover)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def _failed_over(self, account: Fields) -> None:
+        """The first account that a node sees is of before its time, or of the cluster's beginning."""
+        before, self._failover_epoch = self._failover_epoch, account["epoch"]
+        if before in (None, account["epoch"]) or "from" not in account:
+            return
+        self._failovers.inc()
+        self._blackout.observe((account["detectMilliseconds"] + account["takeoverMilliseconds"]) / 1000)

@@ -1,0 +1,76 @@
+"""What waits to be written to one client: bounded, and written in one go per turn of the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+MAX_FRAMES = 4096
+MAX_BYTES = 1_048_576
+"""More than this waiting, and the client does not read: it is dropped, at no cost to the others."""
+
+
+class ClientSocket(Protocol):
+    """One client's accepted WebSocket, as this node needs it. Nothing here waits; after the end, all does nothing."""
+
+    heard_at: float
+    """When any bytes of the client came last, on the loop's clock."""
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Ready WebSocket frames (``text_frame``), in order."""
+
+    def is_writable(self) -> bool:
+        """False while the kernel's and the transport's buffers are full."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Says goodbye. Never with 1000: a Phoenix client would not come back."""
+
+    def abort(self) -> None:
+        """Ends it at once; what is unsent is lost."""
+
+
+def text_frame(data: bytes) -> bytes:
+    """An unmasked, final text frame (RFC 6455, 5.2): the same bytes for every client."""
+    size = len(data)
+    if size < 126:
+        return bytes((0x81, size)) + data
+    if size < 65_536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + data
+    return b"\x81\x7f" + size.to_bytes(8, "big") + data
+
+
+class Outbox:
+    """``call_soon`` is the event loop's. ``send`` says False when the client is to be dropped."""
+
+    def __init__(self, socket: ClientSocket, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._socket = socket
+        self._call_soon = call_soon
+        self._frames: list[bytes] = []
+        self._bytes = 0
+        self._scheduled = False
+
+    def send(self, frame: bytes) -> bool:
+        """``frame`` is a ready WebSocket frame."""
+        if self._is_full(len(frame)):
+            self.flush()
+            if self._frames:
+                return False
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._flush_later)
+        return True
+
+    def flush(self) -> None:
+        """Writes what waits, unless the client is behind. Called again when it has caught up."""
+        if self._frames and self._socket.is_writable():
+            frames, self._frames, self._bytes = self._frames, [], 0
+            self._socket.write(frames)
+
+    def _flush_later(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _is_full(self, more: int) -> bool:
+        return len(self._frames) >= MAX_FRAMES or (self._bytes + more > MAX_BYTES and bool(self._frames))

@@ -1,0 +1,241 @@
+"""One node, from its settings to its end: puts the parts together, listens, and goes without loss when it is told to.
+
+The end, on SIGTERM, SIGINT or POST /drain: new clients are turned away, the node hands over what it holds (at most 20 s),
+clients are sent elsewhere with 1012, listeners and links close. A second signal skips the waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import random
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..core.events import DrainRequested
+from ..core.node import Node, NodeConfig
+from ..errors import ConfigurationError, GameClusterError
+from ..game import Runtime
+from ..settings import Settings
+from ..targets import Targets, load
+from . import logs
+from .admin import make_admin
+from .app import make_app
+from .clients import Hub
+from .driver import Driver
+from .incarnation import release, this_incarnation
+from .joins import Tokens, player_key
+from .lease import open_lease
+from .mesh import Mesh
+from .metrics import Metrics
+from .sockets import GameSocket
+
+DRAIN_SECONDS = 20.0
+GOODBYE_SECONDS = 3
+SWEEP_SECONDS = 1.0
+
+log = logging.getLogger("gamecluster.serve")
+
+
+class Stop:
+    """How a node is told to go. ``ask`` twice to have it hurry."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+        self.reason = ""
+
+    def ask(self, reason: str) -> None:
+        if self.asked.is_set():
+            self.hurried.set()
+        else:
+            self.reason = reason
+            self.asked.set()
+
+
+def run(settings: Settings, targets: Sequence[str]) -> None:
+    """Runs a node on uvloop until it is told to go. Raises ConfigurationError."""
+    import uvloop
+
+    uvloop.run(serve(settings, targets))
+
+
+async def serve(settings: Settings, targets: Sequence[str]) -> None:
+    """Runs a node until SIGTERM or SIGINT. Sets up the process' logging. Raises ConfigurationError."""
+    logs.configure(settings)
+    stop = Stop()
+    with _signals(stop):
+        await run_node(settings, load(targets), stop)
+
+
+async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
+    """The same without the process' signals and logging: several fit into one process (with a data folder each)."""
+    me = this_incarnation(settings)
+    try:
+        with (
+            contextlib.closing(listen(settings.host, settings.port, "GAMECLUSTER_PORT")) as client_port,
+            contextlib.closing(listen(settings.host, settings.admin_port, "GAMECLUSTER_ADMIN_PORT")) as admin_port,
+        ):
+            runtime = Runtime(targets.game, random.Random()) if targets.game else None
+            lease = open_lease(settings)
+            metrics = Metrics()
+            loop = asyncio.get_running_loop()
+            node = Node(me, node_config(settings), runtime, random.SystemRandom(), loop.time())
+            driver = Driver(node, lease, metrics, runtime.tick_rate if runtime else 0)
+            tokens = Tokens(player_key(settings.player_key_file, settings.mesh_key_file), settings.name)
+            hub = Hub(settings, driver, targets.channels, tokens, metrics, loop)
+            mesh = Mesh(settings, me, driver.dispatch)
+            driver.connect(mesh, hub)
+            admin = make_admin(settings, driver, metrics, lambda: stop.ask("POST /drain"))
+            clients = make_app(settings, hub, driver.view)
+            parts = _Parts(driver, hub, mesh, metrics, _server(clients, settings), _server(admin, settings))
+            log.info("%s: clients on %s:%d, admin on %d", me, settings.host, settings.port, settings.admin_port)
+            await parts.run(client_port, admin_port, stop)
+    finally:
+        release(settings.data_dir)
+    log.info("%s has ended", me)
+
+
+def node_config(settings: Settings) -> NodeConfig:
+    return NodeConfig(
+        suspect_after=settings.suspect_after_seconds,
+        replicas=settings.gamestate_replicas,
+        renew_every=settings.lease_duration_seconds / 3,
+        takeover=settings.takeover,
+        url=settings.url or None,
+        revision=settings.revision,
+    )
+
+
+def listen(host: str, port: int, variable: str) -> socket.socket:
+    """A bound socket. Raises ConfigurationError that names the variable."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(2048)
+        bound.setblocking(False)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            text = f"{variable}={port} is in use on {host}: give another one, or stop what holds it"
+        else:
+            text = f"{variable}={port}: can't listen on GAMECLUSTER_HOST={host} ({error.strerror or error})"
+        raise ConfigurationError(text) from error
+    return bound
+
+
+class _Parts:
+    """What runs side by side, and in which order it ends."""
+
+    def __init__(
+        self, driver: Driver, hub: Hub, mesh: Mesh, metrics: Metrics, clients: uvicorn.Server, admin: uvicorn.Server
+    ) -> None:
+        self._driver = driver
+        self._hub = hub
+        self._mesh = mesh
+        self._metrics = metrics
+        self._servers = clients, admin
+
+    async def run(self, client_port: socket.socket, admin_port: socket.socket, stop: Stop) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                background = [
+                    tasks.create_task(self._driver.run()),
+                    tasks.create_task(self._mesh.run()),
+                    tasks.create_task(self._sweep()),
+                ]
+                ports = (client_port, admin_port)
+                serving = [
+                    tasks.create_task(server.serve([port])) for server, port in zip(self._servers, ports, strict=True)
+                ]
+                await stop.asked.wait()
+                await self._drain(stop)
+                await self._say_goodbye(serving)
+                for task in background:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._hub.sweep()
+            self._metrics.seen(self._driver.view())
+
+    async def _drain(self, stop: Stop) -> None:
+        log.info("going (%s): handing over", stop.reason)
+        self._hub.turn_away("this node is about to end: connect to another")
+        self._driver.dispatch(DrainRequested())
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._driver.drained, stop.hurried)]
+        done, _ = await asyncio.wait(waits, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not done:
+            log.warning("nobody has taken over within %.0f s: going all the same", DRAIN_SECONDS)
+        elif not self._driver.drained.is_set():
+            log.warning("told twice to go: not waiting for the hand-over")
+
+    async def _say_goodbye(self, serving: Sequence[asyncio.Task[None]]) -> None:
+        """The driver and the mesh still run: the leader hears whose sockets are gone."""
+        self._hub.close_all()
+        for server in self._servers:
+            server.should_exit = True
+        await asyncio.wait(serving, timeout=2 * GOODBYE_SECONDS)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: the node has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws=GameSocket,
+            ws_max_size=settings.limit_frame_bytes,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,  # the protocol has its own heartbeat, and its own 60 s of silence
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GOODBYE_SECONDS,
+        )
+    )
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        ask: Callable[[str], None] = stop.ask
+        loop.add_signal_handler(number, ask, number.name)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that says why, instead of the group around it."""
+    for error in group.exceptions:
+        found = _first(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, GameClusterError):
+            return found
+    return group

@@ -1,0 +1,126 @@
+"""TARGETs, ``module:Class`` or ``file.py:Class``, to the game and the channels that a node runs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from .channel import Channel
+from .errors import ConfigurationError
+from .game import Game
+
+
+@dataclass(frozen=True)
+class Targets:
+    """``game`` is the GameState's class, if there is one; a topic goes to the first of ``channels`` that matches."""
+
+    game: type[Game] | None
+    channels: tuple[type[Channel], ...]
+
+
+def load(targets: Sequence[str]) -> Targets:
+    """Imports what ``targets`` name. Raises ConfigurationError that says what is wrong with which."""
+    game: tuple[str, type[Game]] | None = None
+    channels: list[type[Channel]] = []
+    for target in targets:
+        found = _class(target)
+        if issubclass(found, Game):
+            if game is not None and game[1] is not found:
+                raise ConfigurationError(
+                    f"{game[0]} and {target} are both Games: a cluster has one GameState; rooms hold others"
+                )
+            game = target, found
+        else:
+            channels.append(found)
+    _check_topics(channels)
+    return Targets(game[1] if game else None, tuple(dict.fromkeys(channels)))
+
+
+def _class(target: str) -> type[Game] | type[Channel]:
+    place, separator, name = target.rpartition(":")
+    if not separator or not place or not name.isidentifier():
+        raise ConfigurationError(
+            f"{target!r} is not a target: expected module:Class or file.py:Class, such as arena.py:Arena"
+        )
+    module = _file(target, Path(place)) if place.endswith(".py") else _module(target, place)
+    found = getattr(module, name, None)
+    if found is None:
+        there = ", ".join(_suitable(module)) or "no Game or Channel at all"
+        raise ConfigurationError(f"{target}: there is no {name} in {place}; there is: {there}")
+    if not isinstance(found, type) or not issubclass(found, (Game, Channel)) or found in (Game, Channel):
+        raise ConfigurationError(
+            f"{target}: {name} is not a class derived from gamecluster.Game or gamecluster.Channel"
+        )
+    return found
+
+
+def _file(target: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigurationError(f"{target}: there is no file {path.absolute()}")
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None and (known.__file__ or "") == str(path.resolve()):
+        return known
+    if known is not None or not name.isidentifier():
+        name = f"gamecluster_target_{abs(hash(path.resolve()))}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # the file's neighbours can be imported, as when it is run as a script
+        sys.path.insert(0, folder)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        raise _broken(target, error) from error
+    return module
+
+
+def _module(target: str, name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise ConfigurationError(
+                f"{target}: there is no module {error.name}, neither installed nor in {here}"
+            ) from None
+        raise _broken(target, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(target, error) from error
+
+
+def _broken(target: str, error: BaseException) -> ConfigurationError:
+    if not isinstance(error, (Exception, SystemExit)):
+        raise error
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    line = f" ({where[0].filename}:{where[0].lineno})" if where else ""
+    return ConfigurationError(f"{target} can't be imported: {type(error).__name__}: {error}{line}")
+
+
+def _suitable(module: ModuleType) -> list[str]:
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, (Game, Channel)) and value not in (Game, Channel)
+    )
+
+
+def _check_topics(channels: Sequence[type[Channel]]) -> None:
+    by_topic: dict[str, type[Channel]] = {}
+    for channel in channels:
+        other = by_topic.setdefault(channel.topic, channel)
+        if other is not channel:
+            raise ConfigurationError(
+                f"{other.__name__} and {channel.__name__} both have the topic {channel.topic!r}: only one can answer"
+            )
