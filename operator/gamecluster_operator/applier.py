@@ -1,0 +1,237 @@
+"""Makes the objects of one GameCluster as they should be. Writes only what differs.
+
+What differs is told by two hashes: of what we applied, and of the fields that the API server then had us down for
+(``metadata.managedFields``). Somebody who changes one of our fields takes it from us there, so a change is seen without comparing
+values, which the API server rewrites ("1000m" becomes "1").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from dataclasses import dataclass, field
+
+from . import labels as names
+from . import manifests, news, scaling, status
+from .kube import Conflict, Kube, KubeError, Refused
+from .labels import Object
+from .lease import new_lease
+from .memory import Memory
+from .news import News
+from .observed import Observed, is_owned
+from .pods import Pods
+from .scaling import Plan
+from .spec import GameCluster, OperatorError, Problem
+from .store import Store, is_ours
+
+log = logging.getLogger(__name__)
+
+
+class _Stuck(OperatorError):
+    """Somebody has to do something."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class _NotNow(OperatorError):
+    """It will become possible by itself."""
+
+
+@dataclass
+class Outcome:
+    """``trouble``: passes by itself; ``waiting``: on purpose."""
+
+    problem: Problem | None = None
+    trouble: str | None = None
+    waiting: str | None = None
+    news: list[News] = field(default_factory=list)
+
+
+@dataclass
+class Applier:
+    kube: Kube
+    pods: Pods
+    store: Store
+    cluster: GameCluster
+    observed: Observed
+    memory: Memory
+    now: float
+
+    async def apply(self, body: Object) -> Outcome:
+        """One object that can't be written does not keep the others from it; but no pods without keys and Lease."""
+        outcome = Outcome()
+        if await self._try(self._secret(), outcome) and await self._try(self._lease(outcome), outcome):
+            plan = await self._plan(outcome)
+            for obj in manifests.applied(self.cluster, plan.replicas):
+                await self._try(self._object(obj), outcome)
+            await self._try(self._prune(), outcome)
+            self._tell_scale(plan, body, outcome)
+        return outcome
+
+    async def _try(self, step: object, outcome: Outcome) -> bool:
+        try:
+            await step  # type: ignore[misc]
+        except _Stuck as error:
+            outcome.problem = outcome.problem or error.problem
+        except (_NotNow, Conflict) as error:
+            outcome.trouble = outcome.trouble or str(error)
+        except KubeError as error:
+            log.warning("%s/%s: %s", self.cluster.namespace, self.cluster.name, error)
+            outcome.trouble = outcome.trouble or f"the API server does not answer as it should: {error}"
+        else:
+            return True
+        return False
+
+    # --- keys and Lease: created once ---------------------------------------------------------------------------
+
+    async def _secret(self) -> None:
+        name = names.mesh_name(self.cluster.name)
+        known = self.observed.objects.get(("Secret", name))
+        if known is None:
+            known = await self._found("Secret", name, adopt=_has_keys)
+        if known is None:
+            known = await self._new_secret(name)
+        if not _has_keys(known):
+            wanted = ", ".join((names.MESH_KEY, names.PLAYER_KEY, names.ADMIN_TOKEN))
+            raise _Stuck(
+                Problem("SecretIncomplete", f"Secret {name} must have the keys {wanted}: restore it from a backup")
+            )
+        self.memory.secret_data = known["data"]
+
+    def _no_strangers(self) -> None:
+        if self.observed.strangers:
+            raise _NotNow("pods of an earlier GameCluster of this name, or of a deleted StatefulSet, are still ending")
+
+    async def _new_secret(self, name: str) -> Object:
+        self._no_strangers()
+        obj = manifests.secret(self.cluster, lambda: secrets.token_urlsafe(48))
+        if self.memory.secret_data is not None:
+            obj["data"] = self.memory.secret_data
+        elif self.observed.pods:
+            text = (
+                f"Secret {name} is gone, and pods still run with its keys: new keys would split the cluster. Restore the "
+                f"Secret from a backup; or, if the game's state may be lost, delete the StatefulSet {self.cluster.name}: "
+                "keys are made when no pod is left"
+            )
+            raise _Stuck(Problem("SecretLost", text))
+        return await self._create(obj)
+
+    async def _lease(self, outcome: Outcome) -> None:
+        name = names.lease_name(self.cluster.name)
+        if self.observed.record is not None or await self._found("Lease", name) is not None:
+            return
+        self._no_strangers()
+        fresh = await self.kube.get("GameCluster", *self.cluster.key)
+        if fresh is None or fresh["metadata"]["uid"] != self.cluster.uid:
+            raise _NotNow("the GameCluster is being deleted")
+        known = status.last_known(fresh.get("status") or {})
+        new = new_lease(known, self.observed.pods)
+        if new is None:
+            raise _NotNow(
+                f"Lease {name} is gone, and it is not known who led: waiting for all running pods to answer on port {names.ADMIN_PORT}"
+            )
+        await self._create(manifests.vacant_lease(self.cluster, new.epoch, new.in_sync, new.never_held))
+        if not new.never_held:
+            outcome.news.append(news.lease_restored(new.epoch))
+
+    async def _create(self, obj: Object) -> Object:
+        try:
+            return self._keep(await self.kube.create(obj))
+        except Refused as error:
+            raise _Stuck(_refused(obj, error)) from error
+
+    # --- the others: applied ------------------------------------------------------------------------------------
+
+    async def _object(self, obj: Object) -> None:
+        id = (obj["kind"], obj["metadata"]["name"])
+        wanted = _hash(obj)
+        known = self.observed.objects.get(id)
+        if known is not None and self.memory.applied.get(id) == (wanted, _fields(known)):
+            return
+        if known is None:
+            await self._found(*id)
+        try:
+            result = self._keep(await self.kube.apply(obj))
+        except Refused as error:
+            raise _Stuck(_refused(obj, error)) from error
+        self.memory.applied[id] = (wanted, _fields(result))
+
+    async def _found(self, kind: str, name: str, adopt: object = None) -> Object | None:
+        """An object that should be ours and has not been seen: None if it is not there. Never takes what belongs to others."""
+        found = await self.kube.get(kind, self.cluster.namespace, name)
+        if found is None:
+            return None
+        if is_owned(found, self.cluster.uid):
+            return self._keep(found)
+        owners = found["metadata"].get("ownerReferences") or []
+        if any(o.get("kind") == "GameCluster" and o.get("name") == self.cluster.name for o in owners):
+            raise _NotNow(f"{kind} {name} of an earlier GameCluster of this name is still being deleted")
+        if not owners and adopt is not None and adopt(found):  # type: ignore[operator]
+            meta = manifests.secret(self.cluster, str)["metadata"]
+            patch = {
+                "metadata": {"uid": found["metadata"]["uid"], **{k: meta[k] for k in ("labels", "ownerReferences")}}
+            }
+            return self._keep(await self.kube.merge(kind, self.cluster.namespace, name, patch))
+        text = f"{kind} {name} exists and belongs to something else: delete or rename it, or give this GameCluster another name"
+        raise _Stuck(Problem("NameTaken", text))
+
+    async def _prune(self) -> None:
+        """Pods' own Services that are not wanted any more."""
+        wanted = {service["metadata"]["name"] for service in manifests.pod_services(self.cluster)}
+        for (kind, name), obj in self.observed.objects.items():
+            if kind == "Service" and obj["metadata"]["labels"].get(names.COMPONENT) == "pod" and name not in wanted:
+                await self.kube.delete(kind, self.cluster.namespace, name)
+
+    # --- how many pods ------------------------------------------------------------------------------------------
+
+    async def _plan(self, outcome: Outcome) -> Plan:
+        current = self.observed.stateful_set.replicas if self.observed.stateful_set else None
+        shrinking = current is not None and self.cluster.replicas < current
+        if not shrinking:
+            self.memory.shrinking_since = None
+        elif self.memory.shrinking_since is None:
+            self.memory.shrinking_since = self.now
+        since = self.now - self.memory.shrinking_since if self.memory.shrinking_since is not None else 0.0
+        plan = scaling.plan(self.cluster.replicas, current, self.observed.record, self.observed.pods, since)
+        outcome.waiting = plan.waiting
+        if plan.hand_off is not None and self.observed.admin_token is not None:
+            await self.pods.hand_off(plan.hand_off.leader, self.observed.admin_token, plan.hand_off.to)
+        return plan
+
+    def _tell_scale(self, plan: Plan, body: Object, outcome: Outcome) -> None:
+        before = self.observed.stateful_set
+        if outcome.problem is not None or outcome.trouble is not None:
+            return
+        if before is None:
+            outcome.news.append(news.created(plan.replicas, self.cluster.image))
+        elif before.replicas != plan.replicas:
+            outcome.news.append(news.scaled(before.replicas, plan.replicas, self.cluster.generation))
+
+    def _keep(self, obj: Object) -> Object:
+        self.store.put(obj)
+        return obj
+
+
+def _has_keys(secret: Object) -> bool:
+    data = secret.get("data") or {}
+    return all(data.get(key) for key in (names.MESH_KEY, names.PLAYER_KEY, names.ADMIN_TOKEN))
+
+
+def _refused(obj: Object, error: Refused) -> Problem:
+    what = f"{obj['kind']} {obj['metadata']['name']}"
+    if "is forbidden: User" in str(error):
+        return Problem("Forbidden", f"{what}: {error}. Give the operator the rights of its chart")
+    hint = " (is it in spec.template?)" if obj["kind"] == "StatefulSet" else ""
+    return Problem("Refused", f"the API server refused {what}{hint}: {error}")
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _fields(obj: Object) -> str:
+    return _hash([entry.get("fieldsV1") for entry in obj["metadata"].get("managedFields") or [] if is_ours(entry)])

@@ -1,0 +1,80 @@
+"""What the operator remembers of one cluster between two looks at it. All of it may be forgotten: only clocks start anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .labels import Object
+from .observed import Observed, ObservedPod, Telling
+from .record import Incarnation, Record, name_of, uid_of
+
+
+@dataclass
+class Memory:
+    uid: str
+    applied: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """Kind and name → hash of what was applied, and of what the API server then said are our fields."""
+    secret_data: Object | None = None
+    tellings: dict[str, Telling | None] = field(default_factory=dict)
+    asked_at: float = float("-inf")
+    counted_at: float = float("-inf")
+    not_leading_since: float | None = None
+    shrinking_since: float | None = None
+    gone_since: dict[str, float] = field(default_factory=dict)
+    ending_since: dict[str, float] = field(default_factory=dict)
+    _asked_of: tuple[Incarnation | None, int] | None = None
+    _watched: Record | None = None
+
+    def is_asking_due(self, observed: Observed, now: float, every_seconds: float) -> bool:
+        return now - self.asked_at >= every_seconds or _leadership(observed.record) != self._asked_of
+
+    def asked(self, observed: Observed, tellings: dict[str, Telling | None], now: float) -> None:
+        self.tellings, self.asked_at, self._asked_of = tellings, now, _leadership(observed.record)
+
+    def watch(self, observed: Observed, now: float) -> None:
+        """Starts and stops the clocks. A record that changes, if only by a renewal, is a sign of life of its holder."""
+        if confirms(observed):
+            self.not_leading_since = None
+        elif self.not_leading_since is None or observed.record != self._watched:
+            self.not_leading_since = now
+        self._watched = observed.record
+        present = {pod.uid for pod in observed.pods} | observed.strangers
+        members = {uid_of(who) for who in observed.record.in_sync} if observed.record else set()
+        self.gone_since = {uid: self.gone_since.get(uid, now) for uid in members - present}
+        self.ending_since = {pod.uid: self.ending_since.get(pod.uid, now) for pod in observed.pods if pod.deleting}
+
+    def is_leading(self, observed: Observed, now: float, patience_seconds: float) -> bool:
+        """As far as anybody can tell: a holder that does not answer the operator, but renews, leads."""
+        if _denies(observed):
+            return False
+        return self.not_leading_since is None or now - self.not_leading_since < patience_seconds
+
+
+def _leadership(record: Record | None) -> tuple[Incarnation | None, int] | None:
+    return (record.holder, record.epoch) if record else None
+
+
+def confirms(observed: Observed) -> bool:
+    """The pod that the record names answers, and says that it leads."""
+    told = _of_holder(observed)
+    record = observed.record
+    if told is None or record is None or record.holder is None:
+        return False
+    return told.incarnation == record.holder and told.leader == name_of(record.holder)
+
+
+def _denies(observed: Observed) -> bool:
+    told, record = _of_holder(observed), observed.record
+    return told is not None and record is not None and told.incarnation != record.holder
+
+
+def _of_holder(observed: Observed) -> Telling | None:
+    pod = holder_pod(observed)
+    return pod.told if pod else None
+
+
+def holder_pod(observed: Observed) -> ObservedPod | None:
+    record = observed.record
+    if record is None or record.holder is None:
+        return None
+    return next((pod for pod in observed.pods if pod.uid == uid_of(record.holder)), None)

@@ -1,0 +1,132 @@
+"""Kubernetes Events: what people read at the end of ``kubectl describe gc``. Pure.
+
+An Event's name is made from what it says, so that saying it twice (after a crash, or by two operators) changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from . import labels as names
+from .labels import Object
+from .observed import Failover
+from .record import Incarnation, name_of
+from .status import condition
+
+
+@dataclass(frozen=True)
+class News:
+    """``once``: what makes this one different from others of its reason (an epoch, a generation)."""
+
+    reason: str
+    message: str
+    once: str
+    warning: bool = False
+
+
+def created(replicas: int, image: str) -> News:
+    return News("Created", f"created the StatefulSet, Services, Lease and Secret for {replicas} pods of {image}", "")
+
+
+def scaled(before: int, after: int, generation: int) -> News:
+    return News("Scaled", f"from {before} to {after} pods", f"{generation}/{before}/{after}")
+
+
+def backstop_named(who: Incarnation, before: Incarnation | None, epoch: int) -> News:
+    lost = name_of(before) if before else "nobody"
+    text = f"{lost} holds the GameState but does not lead, and no pod took over: named {name_of(who)}, in sync, at epoch {epoch}"
+    return News("BackstopNamed", text, str(epoch), warning=True)
+
+
+def total_loss(lost: tuple[Incarnation, ...], epoch: int) -> News:
+    pods = ", ".join(dict.fromkeys(name_of(who) for who in lost))
+    text = (
+        f"all pods that held the GameState were lost ({pods}): it begins anew, after epoch {epoch}, with an empty state"
+    )
+    return News("TotalLoss", text, str(epoch), warning=True)
+
+
+def lease_restored(epoch: int) -> News:
+    text = f"the Lease was deleted: made it anew, vacant, at epoch {epoch}; the pod that led claims it"
+    return News("LeaseRestored", text, str(epoch), warning=True)
+
+
+def pod_freed(pod: str, uid: str) -> News:
+    text = f"{pod} hangs on a lost node, is not in sync and can't harm: deleted it by force, so that it is replaced"
+    return News("PodFreed", text, uid, warning=True)
+
+
+def from_statuses(previous: Object, current: Object, generation: int) -> Iterator[News]:
+    """What the change from one status to the next means to people."""
+    yield from _leadership(previous, current)
+    before, now = condition(previous, "Stalled"), condition(current, "Stalled")
+    if now and now["status"] == "True" and (not before or before.get("message") != now["message"]):
+        reason = "InvalidSpec" if now["reason"] in ("InvalidSpec", "NotSupported") else str(now["reason"])
+        yield News(reason, str(now["message"]), f"{generation}/{now['message']}", warning=True)
+
+
+def _leadership(previous: Object, current: Object) -> Iterator[News]:
+    old, new = previous.get("epoch"), current.get("epoch")
+    leader = current.get("leader")
+    if not leader or new is None or new == old:
+        return
+    held_before = name_of(Incarnation((previous.get("gameState") or {}).get("holder") or ""))
+    if not held_before:
+        yield News("LeaderElected", f"{leader} leads at epoch {new}", str(new))
+        return
+    last = current.get("lastFailover") or {}
+    took = (
+        f" in {last['takeoverMilliseconds']} ms" if last.get("epoch") == new and "takeoverMilliseconds" in last else ""
+    )
+    why = f" ({last['reason']})" if last.get("epoch") == new and last.get("reason") else ""
+    if is_hand_over(previous, current):
+        yield News("HandedOver", f"{held_before} → {leader}, epoch {new}{took}{why}", str(new))
+    else:
+        yield News("Failover", f"{held_before} → {leader}, epoch {new}{took}{why}", str(new), warning=True)
+
+
+def is_hand_over(previous: Object, current: Object) -> bool:
+    """As the new leader says; else by the record: one who hands over stays in the in-sync set, one who failed is out of it."""
+    last = current.get("lastFailover") or {}
+    if last.get("epoch") == current.get("epoch") and last.get("reason"):
+        return "hand" in str(last["reason"]).lower()
+    holder = (previous.get("gameState") or {}).get("holder")
+    return holder in ((current.get("gameState") or {}).get("inSync") or [])
+
+
+def failover(previous: Object, leader: str | None, epoch: int, told: Failover | None) -> Failover | None:
+    """The last change of leader, for the status; None when nothing changed since the one that is there."""
+    known = previous.get("lastFailover") or {}
+    if told is not None and told.epoch == epoch:
+        better = told.takeover_milliseconds is not None and "takeoverMilliseconds" not in known
+        return told if known.get("epoch") != epoch or better else None
+    holder = (previous.get("gameState") or {}).get("holder")
+    if not leader or not holder or previous.get("epoch") in (None, epoch) or known.get("epoch") == epoch:
+        return None
+    return Failover(name_of(Incarnation(holder)), leader, epoch, "")
+
+
+def event(body: Object, news: News, at: datetime) -> Object:
+    """A core/v1 Event about a GameCluster."""
+    meta = body["metadata"]
+    digest = hashlib.sha256("\n".join((meta["uid"], news.reason, news.once)).encode()).hexdigest()[:16]
+    moment = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    about = {"apiVersion": names.API_VERSION, "kind": "GameCluster", "name": meta["name"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{meta['name']}.{digest}", "namespace": meta["namespace"]},
+        "involvedObject": about | {"namespace": meta["namespace"], "uid": meta["uid"]},
+        "type": "Warning" if news.warning else "Normal",
+        "reason": news.reason,
+        "message": news.message[:1000],
+        "source": {"component": names.FIELD_MANAGER},
+        "reportingComponent": names.FIELD_MANAGER,
+        "reportingInstance": names.FIELD_MANAGER,
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+    }

@@ -1,0 +1,68 @@
+"""Asks pods what they say of themselves, on their admin port. A failure means only: unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+import httpx
+
+from .labels import ADMIN_PORT
+from .observed import ObservedPod, Telling, telling
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 1.0
+MAX_CONNECTIONS = 100
+
+
+class Pods(Protocol):
+    async def ask(self, pods: Iterable[ObservedPod], token: str) -> dict[str, Telling | None]:
+        """By pod UID. None: no answer within a second, or not one of ours."""
+        ...
+
+    async def hand_off(self, pod: ObservedPod, token: str, to: str | None) -> None:
+        """Asks the leader to hand over. Whether it did, the record shows."""
+        ...
+
+
+class AdminPods:
+    def __init__(self) -> None:
+        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False)
+
+    async def ask(self, pods: Iterable[ObservedPod], token: str) -> dict[str, Telling | None]:
+        asked = [pod for pod in pods if pod.address]
+        answers = await asyncio.gather(*(self._ask(pod, token) for pod in asked))
+        return {pod.uid: answer for pod, answer in zip(asked, answers, strict=True)}
+
+    async def hand_off(self, pod: ObservedPod, token: str, to: str | None) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                answer = await self._client.post(f"{_url(pod)}/handoff", json={"to": to}, headers=_headers(token))
+            log.info("asked %s to hand over to %s: %s", pod.name, to or "anyone", answer.status_code)
+        except (TimeoutError, httpx.HTTPError) as error:
+            log.warning("asked %s to hand over, without an answer: %r", pod.name, error)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _ask(self, pod: ObservedPod, token: str) -> Telling | None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                answer = await self._client.get(f"{_url(pod)}/cluster", headers=_headers(token))
+            return telling(answer.json()) if answer.status_code == 200 else None
+        except (TimeoutError, httpx.HTTPError, ValueError) as error:
+            log.debug("%s does not answer: %r", pod.name, error)
+            return None
+
+
+def _url(pod: ObservedPod) -> str:
+    host = f"[{pod.address}]" if ":" in pod.address else pod.address
+    return f"http://{host}:{ADMIN_PORT}"
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}

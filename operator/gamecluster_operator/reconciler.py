@@ -1,0 +1,153 @@
+"""One look at one GameCluster: observe → ask its pods → build and apply → stand in for its pods → tell. Level-triggered.
+
+Whatever was the trigger, everything is looked at, from the store, and only differences are written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from . import labels as names
+from . import news, spec, status
+from .applier import Applier, Outcome
+from .kube import Conflict, Kube, Refused
+from .labels import Object
+from .memory import Memory, confirms, holder_pod
+from .news import News
+from .observed import Observed, observe
+from .pods import Pods
+from .record import Incarnation, name_of
+from .settings import Settings
+from .spec import GameCluster, Problem, SpecError
+from .standin import StandIn
+from .status import Counters, Situation
+from .store import Key, Store
+
+log = logging.getLogger(__name__)
+
+ASK_SECONDS = 10.0
+UNSETTLED_SECONDS = 2.0
+
+
+@dataclass
+class Reconciler:
+    """``monotonic`` and ``wall``: the clocks."""
+
+    kube: Kube
+    pods: Pods
+    store: Store
+    settings: Settings
+    monotonic: Callable[[], float]
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _memories: dict[Key, Memory] = field(default_factory=dict)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Returns after how many seconds to look again, if sooner than at the next resync. Raises KubeError to be retried."""
+        body = self.store.get("GameCluster", *key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            self._memories.pop(key, None)
+            return None
+        memory = self._memory(key, body)
+        cluster, problem = _read(body)
+        observed = await self._ask(self._observe(body), memory)
+        memory.watch(observed, self.monotonic())
+        applied = await self._apply(cluster, problem, body, observed, memory)
+        stood_in = await StandIn(self.kube, self.store, self.wall).stand_in(
+            key, cluster, observed, memory, self.monotonic()
+        )
+        situation = self._situation(body, observed, memory, applied, stood_in.lost)
+        await self._tell(body, cluster, situation, [*applied.news, *stood_in.news])
+        unsettled = not confirms(observed) or applied.trouble or applied.waiting
+        return UNSETTLED_SECONDS if (unsettled and observed.pods) or applied.trouble else None
+
+    def _memory(self, key: Key, body: Object) -> Memory:
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != body["metadata"]["uid"]:
+            memory = self._memories[key] = Memory(body["metadata"]["uid"])
+        return memory
+
+    def _observe(self, body: Object) -> Observed:
+        meta = body["metadata"]
+        return observe(meta["uid"], meta["name"], self.store.of_cluster((meta["namespace"], meta["name"])))
+
+    async def _ask(self, observed: Observed, memory: Memory) -> Observed:
+        """The leader every ten seconds; all of them when it does not answer as one, or when there is a new one."""
+        if observed.admin_token is None:
+            return observed
+        now = self.monotonic()
+        running = [pod for pod in observed.pods if pod.running and pod.address]
+        holder = holder_pod(observed)
+        if holder in running and not memory.is_asking_due(observed, now, ASK_SECONDS):
+            known = observed.with_tellings(memory.tellings)
+            if confirms(known):
+                return known
+        tellings = await self.pods.ask([holder], observed.admin_token) if holder in running and holder else {}
+        if not confirms(observed.with_tellings(tellings)):
+            tellings |= await self.pods.ask([pod for pod in running if pod.uid not in tellings], observed.admin_token)
+        memory.asked(observed, tellings, now)
+        return observed.with_tellings(tellings)
+
+    async def _apply(
+        self, cluster: GameCluster | None, problem: Problem | None, body: Object, observed: Observed, memory: Memory
+    ) -> Outcome:
+        if cluster is None or problem is not None or cluster.paused:
+            return Outcome(problem=problem)
+        applier = Applier(self.kube, self.pods, self.store, cluster, observed, memory, self.monotonic())
+        return await applier.apply(body)
+
+    def _situation(
+        self, body: Object, observed: Observed, memory: Memory, applied: Outcome, lost: tuple[Incarnation, ...]
+    ) -> Situation:
+        previous, now = body.get("status") or {}, self.monotonic()
+        lease = self._observe(body).record
+        patience = 15.0
+        leading = memory.is_leading(observed, now, patience) and not lost
+        told = next(
+            (pod.told for pod in observed.pods if pod.told and confirms(observed) and pod is holder_pod(observed)), None
+        )
+        failover = None
+        if lease is not None and lease.holder is not None:
+            last = told.last_failover if told else None
+            failover = news.failover(previous, name_of(lease.holder), lease.epoch, last)
+        counters = None
+        if told is not None and now - memory.counted_at >= self.settings.counters_seconds:
+            counters = Counters(told.players, told.connections)
+            if (previous.get("players"), previous.get("connections")) != (told.players, told.connections):
+                memory.counted_at = now
+        return Situation(applied.problem, applied.trouble, applied.waiting, failover, counters, lost, leading)
+
+    async def _tell(self, body: Object, cluster: GameCluster | None, situation: Situation, more: list[News]) -> None:
+        meta, previous, now = body["metadata"], body.get("status") or {}, self.wall()
+        generation = int(meta.get("generation") or 0)
+        observed = self._observe(body)
+        current = status.derive(meta["name"], generation, cluster, observed, previous, situation, now)
+        for item in [*more, *news.from_statuses(previous, current, generation)]:
+            await self._say(body, item, now)
+        if current == previous:
+            return
+        identity = {"apiVersion": names.API_VERSION, "kind": "GameCluster"}
+        where = {key: meta[key] for key in ("name", "namespace", "uid")}
+        self.store.put(await self.kube.apply_status({**identity, "metadata": where, "status": current}))
+
+    async def _say(self, body: Object, item: News, now: datetime) -> None:
+        meta = body["metadata"]
+        level = logging.WARNING if item.warning else logging.INFO
+        log.log(level, "%s/%s %s: %s", meta["namespace"], meta["name"], item.reason, item.message)
+        try:
+            await self.kube.create(news.event(body, item, now))
+        except (Conflict, Refused) as error:  # said before; or Events are not allowed, which must not stop play
+            log.debug("event not written: %s", error)
+
+
+def _read(body: Object) -> tuple[GameCluster | None, Problem | None]:
+    try:
+        cluster = spec.parse(body)
+    except SpecError as error:
+        return None, Problem("InvalidSpec", f"{error}: correct it, see `kubectl explain gamecluster.spec`")
+    found = spec.problems(body)
+    if not found:
+        return cluster, None
+    return cluster, Problem(found[0].reason, "; ".join(problem.message for problem in found))

@@ -1,0 +1,55 @@
+"""How many pods to have right now, on the way to as many as are wanted. Pure.
+
+Growing is done at once. Shrinking takes the highest ordinals away, so before that the GameState must be elsewhere:
+
+    the leader goes           → ask it to hand over, and wait for at most HAND_OFF_SECONDS
+    all of the in-sync go     → keep the lowest of them until a pod that stays is in sync, for at most REFILL_SECONDS
+
+After that the pods are removed all the same: a pod hands over by itself when it is told to end, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .observed import ObservedPod
+from .record import Record, name_of, ordinal_of
+
+HAND_OFF_SECONDS = 10.0
+REFILL_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class HandOff:
+    """Ask the pod that leads; ``to``: a pod's name, None for its own choice."""
+
+    leader: ObservedPod
+    to: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``waiting``: why there are more pods than wanted, for the condition Reconciling."""
+
+    replicas: int
+    hand_off: HandOff | None = None
+    waiting: str | None = None
+
+
+def plan(
+    wanted: int, current: int | None, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float
+) -> Plan:
+    """``shrinking_seconds``: for how long fewer pods have been wanted than there are."""
+    if current is None or wanted >= current or record is None:
+        return Plan(wanted)
+    leader = next((p for p in pods if record.holder and p.name == name_of(record.holder)), None)
+    in_sync = {ordinal_of(name_of(who)) for who in record.in_sync}
+    stay = sorted(ordinal for ordinal in in_sync if ordinal < wanted)
+    if leader and leader.ordinal >= wanted and leader.running and shrinking_seconds < HAND_OFF_SECONDS:
+        to = next((p.name for o in stay for p in pods if p.ordinal == o and p.ready and not p.deleting), None)
+        waiting = f"{leader.name} is asked to hand the GameState over to {to or 'another pod'} before it is removed"
+        return Plan(current, HandOff(leader, to), waiting)
+    if in_sync and not stay and any(p.running for p in pods) and shrinking_seconds < REFILL_SECONDS:
+        kept = min(in_sync)
+        return Plan(max(wanted, min(current, kept + 1)), None, f"pod {kept} stays until one below {wanted} is in sync")
+    return Plan(wanted)

@@ -1,0 +1,172 @@
+"""The GameCluster as people write it, parsed into values, and what of it can't be done, in words that say what can.
+
+The schema in ``crds/`` has checked types and bounds before anything gets here. What is left are choices that this version
+accepts but does not build; and, where a schema of another version let it through, plain nonsense (``SpecError``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .labels import Object
+
+
+class OperatorError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SpecError(OperatorError):
+    """The spec can't be read; the text names the field."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something can't go on until somebody changes something: becomes the condition Stalled."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class GameState:
+    replicas: int = 3
+    suspect_after_milliseconds: int = 500
+    lease_duration_seconds: int = 15
+    on_total_loss: str = "Restore"
+
+
+@dataclass(frozen=True)
+class Expose:
+    type: str = "ClusterIP"
+    per_pod: bool = True
+
+
+@dataclass(frozen=True)
+class Limits:
+    messages_per_second: int = 60
+    frame_bytes: int = 65_536
+    connections_per_pod: int = 10_000
+
+
+@dataclass(frozen=True)
+class GameCluster:
+    """One GameCluster: who it is, and what is wanted."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    image: str
+    targets: tuple[str, ...]
+    replicas: int = 3
+    game_state: GameState = GameState()
+    expose: Expose = Expose()
+    limits: Limits = Limits()
+    allowed_origins: tuple[str, ...] = ()
+    paused: bool = False
+    template: Object = field(default_factory=dict, hash=False)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
+
+def parse(body: Object) -> GameCluster:
+    """Raises SpecError, which names the field."""
+    meta, spec = body["metadata"], _Fields("spec", body.get("spec") or {})
+    game_state, expose, limits = spec.group("gameState"), spec.group("expose"), spec.group("limits")
+    return GameCluster(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=int(meta.get("generation") or 0),
+        image=spec.text("image"),
+        targets=spec.texts("targets"),
+        replicas=spec.integer("replicas", 3),
+        game_state=GameState(
+            replicas=game_state.integer("replicas", 3),
+            suspect_after_milliseconds=game_state.integer("suspectAfterMilliseconds", 500),
+            lease_duration_seconds=game_state.integer("leaseDurationSeconds", 15),
+            on_total_loss=game_state.text("onTotalLoss", "Restore"),
+        ),
+        expose=Expose(expose.text("type", "ClusterIP"), expose.switch("perPod", True)),
+        limits=Limits(
+            messages_per_second=limits.integer("messagesPerSecond", 60),
+            frame_bytes=limits.integer("frameBytes", 65_536),
+            connections_per_pod=limits.integer("connectionsPerPod", 10_000),
+        ),
+        allowed_origins=spec.texts("allowedOrigins"),
+        paused=spec.switch("paused", False),
+        template=spec.group("template").values,
+    )
+
+
+BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    ("storage.type", ("Memory",), "the GameState is kept in the memory of its in-sync pods"),
+    ("pubsub.type", ("Mesh",), "broadcasts travel over the pods' own mesh"),
+    (
+        "expose.type",
+        ("ClusterIP", "NodePort", "LoadBalancer"),
+        "put your own Ingress or HTTPRoute in front of the Service",
+    ),
+    ("gameState.durability", ("Memory",), "a commit waits for all in-sync pods, not for a storage"),
+    ("gameState.aloneWithoutApi", ("Stop",), "a pod that is alone and cut off from the API server stops committing"),
+    ("presenceGraceMilliseconds", (500,), "the grace is fixed"),
+)
+"""Fields whose schema says more than this version does: the values that work, and what they mean."""
+
+
+def problems(body: Object) -> list[Problem]:
+    """What this version can't do of a spec, each with what works instead."""
+    found = []
+    for path, works, meaning in BUILT:
+        value: Any = body.get("spec") or {}
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None and value not in works:
+            choices = " or ".join(str(choice) for choice in works)
+            found.append(Problem("NotSupported", f"spec.{path}: {value} is not built yet; use {choices} ({meaning})"))
+    if (body.get("spec") or {}).get("autoscaling"):
+        advice = "remove it, and point a HorizontalPodAutoscaler at this GameCluster's scale subresource"
+        found.append(Problem("NotSupported", f"spec.autoscaling is not built yet; {advice}"))
+    return found
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Typed look-ups in one object of the spec; errors name the path."""
+
+    path: str
+    values: Object
+
+    def group(self, name: str) -> _Fields:
+        return _Fields(f"{self.path}.{name}", self._get(name, dict, {}))
+
+    def text(self, name: str, default: str | None = None) -> str:
+        text: str = self._get(name, str, default)
+        return text
+
+    def integer(self, name: str, default: int) -> int:
+        number: int = self._get(name, int, default)
+        return number
+
+    def switch(self, name: str, default: bool) -> bool:
+        on: bool = self._get(name, bool, default)
+        return on
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        values = self._get(name, list, [])
+        if not all(isinstance(value, str) for value in values):
+            raise SpecError(f"{self.path}.{name}: expected a list of texts")
+        return tuple(values)
+
+    def _get(self, name: str, kind: type, default: Any) -> Any:
+        value = self.values.get(name)
+        if value is None:
+            value = default
+        if value is None:
+            raise SpecError(f"{self.path}.{name} is missing")
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise SpecError(f"{self.path}.{name}: expected {kind.__name__}, got {value!r}")
+        return value

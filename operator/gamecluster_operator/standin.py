@@ -1,0 +1,116 @@
+"""What the operator does in the pods' place: names a leader, begins anew after a total loss, marks the leader, frees lost pods."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from . import backstop, news, record
+from . import labels as names
+from .kube import Conflict, Kube
+from .memory import Memory, confirms
+from .news import News
+from .observed import Observed, ObservedPod, sort_pods
+from .record import Incarnation, Record, name_of, uid_of
+from .spec import GameCluster
+from .store import Key, Store
+
+log = logging.getLogger(__name__)
+
+FREE_AFTER_SECONDS = 5.0
+"""After the pod's own grace period."""
+
+
+@dataclass
+class StoodIn:
+    news: list[News] = field(default_factory=list)
+    lost: tuple[Incarnation, ...] = ()
+
+
+@dataclass
+class StandIn:
+    kube: Kube
+    store: Store
+    wall: Callable[[], datetime]
+
+    async def stand_in(
+        self, key: Key, cluster: GameCluster | None, observed: Observed, memory: Memory, now: float
+    ) -> StoodIn:
+        result = StoodIn()
+        if observed.record is not None:
+            duration = cluster.game_state.lease_duration_seconds if cluster else 15
+            gone_seconds = max(backstop.GONE_SECONDS, 2.0 * duration)
+            await self._backstop(key, observed, memory, now, gone_seconds, result)
+        await self._mark_leader(key, observed)
+        await self._free_lost_pods(key, observed, memory, now, result)
+        return result
+
+    async def _backstop(
+        self, key: Key, observed: Observed, memory: Memory, now: float, gone_seconds: float, result: StoodIn
+    ) -> None:
+        seen = observed.record
+        assert seen is not None
+
+        def decide(pods: tuple[ObservedPod, ...]) -> Record | backstop.TotalLoss | None:
+            return backstop.backstop(seen, pods, now, memory.not_leading_since, memory.gone_since, gone_seconds)
+
+        decision = decide(observed.pods)
+        if isinstance(decision, backstop.TotalLoss):
+            decision = decide(await self._fresh_pods(key, observed, memory))
+        if decision is None:
+            return
+        if isinstance(decision, backstop.TotalLoss):
+            if await self._write(key, seen, decision.record):
+                result.lost = decision.lost
+                result.news.append(news.total_loss(decision.lost, decision.record.epoch))
+        elif decision.holder is not None and await self._write(key, seen, decision):
+            result.news.append(news.backstop_named(decision.holder, seen.holder, decision.epoch))
+
+    async def _fresh_pods(self, key: Key, observed: Observed, memory: Memory) -> tuple[ObservedPod, ...]:
+        """A total loss is not declared on the word of a watch that may lag."""
+        namespace, name = key
+        listed, _ = await self.kube.list("Pod", namespace, f"{names.INSTANCE}={name}")
+        mine, _ = sort_pods(listed, observed.objects.get(("StatefulSet", name)))
+        return tuple(replace(pod, told=memory.tellings.get(pod.uid)) for pod in mine)
+
+    async def _write(self, key: Key, seen: Record, wanted: Record) -> bool:
+        """Only if the Lease, read from the API server now, still says what the decision was made from."""
+        namespace, name = key
+        lease = await self.kube.get("Lease", namespace, names.lease_name(name))
+        if lease is None or record.read(lease) != seen:
+            return False
+        try:
+            self.store.put(await self.kube.replace(record.write(lease, wanted, self.wall())))
+        except Conflict:
+            return False
+        return True
+
+    async def _mark_leader(self, key: Key, observed: Observed) -> None:
+        """The label that ``kubectl get pods -l gamecluster.dev/role=leader`` finds."""
+        held_by = observed.record.holder if observed.record else None
+        for pod in observed.pods:
+            leads = held_by is not None and uid_of(held_by) == pod.uid and name_of(held_by) == pod.name
+            role = "leader" if leads else None
+            if pod.role == role or pod.deleting:
+                continue
+            patch = {"metadata": {"uid": pod.uid, "labels": {names.ROLE: role}}}
+            try:
+                self.store.put(await self.kube.merge("Pod", key[0], pod.name, patch))
+            except Conflict:
+                log.debug("%s is another pod by now", pod.name)
+
+    async def _free_lost_pods(self, key: Key, observed: Observed, memory: Memory, now: float, result: StoodIn) -> None:
+        """A StatefulSet never replaces a pod on a lost node by itself. One that is not in sync, while another leads, can't harm."""
+        if observed.record is None or not confirms(observed):
+            return
+        in_sync = {uid_of(who) for who in observed.record.in_sync}
+        for pod in observed.pods:
+            overdue = now - memory.ending_since.get(pod.uid, now) > pod.grace_seconds + FREE_AFTER_SECONDS
+            if not (pod.deleting and overdue and not pod.ready and pod.uid not in in_sync):
+                continue
+            there = await self.kube.get("Pod", key[0], pod.name)
+            if there is not None and there["metadata"]["uid"] == pod.uid:
+                await self.kube.delete("Pod", key[0], pod.name, grace_seconds=0)
+                result.news.append(news.pod_freed(pod.name, pod.uid))

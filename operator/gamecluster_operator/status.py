@@ -1,0 +1,240 @@
+"""(cluster, what was observed) → the status and its conditions. Pure.
+
+    condition        True when
+    Ready            players can play: a leader leads and at least one pod takes connections
+    Reconciling      something is on its way: pods start, end or are replaced; it becomes False by itself
+    Stalled          nothing will get better until somebody changes something; the message says what
+    LeaderElected    the pod that the Lease names is there and ready
+    FullyReplicated  as many pods as the spec asks for hold every acknowledged move
+    TotalLoss        all of them were lost at once, and nobody leads yet since. Absent if that never happened
+
+``lastTransitionTime`` changes only when a condition's status does, and no message holds a number that changes by itself:
+so a status that says nothing new is equal to the old one, and is not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from . import labels as names
+from .labels import Object
+from .lease import LastKnown
+from .observed import Failover, Observed, ObservedPod
+from .record import Incarnation, Record, name_of
+from .spec import GameCluster, Problem
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What changes all the time and is written seldom."""
+
+    players: int
+    connections: int
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a reconciliation found and did, beside what can be seen of the objects."""
+
+    problem: Problem | None = None
+    trouble: str | None = None
+    waiting: str | None = None
+    failover: Failover | None = None
+    counters: Counters | None = None
+    lost: tuple[Incarnation, ...] = ()
+    leading: bool = True
+
+
+def last_known(status: Object) -> LastKnown:
+    """What the status remembers of the record, for a Lease that vanished."""
+    epoch, state = status.get("epoch"), status.get("gameState") or {}
+    members = tuple(Incarnation(str(who)) for who in state.get("inSync") or [])
+    return LastKnown(int(epoch) if epoch is not None else None, members, bool(state.get("neverHeld")))
+
+
+def derive(
+    name: str,
+    generation: int,
+    cluster: GameCluster | None,
+    observed: Observed,
+    previous: Object,
+    situation: Situation,
+    now: datetime,
+) -> Object:
+    """The whole status. ``cluster`` None: its spec can't be read. ``previous``: the status that is there."""
+    record, leader = observed.record, _leader(observed, situation)
+    pods = observed.stateful_set
+    status: Object = {
+        "observedGeneration": generation,
+        "replicas": pods.existing if pods else 0,
+        "readyReplicas": pods.ready if pods else 0,
+        "selector": ",".join(f"{key}={value}" for key, value in names.selector(name).items()),
+        "leader": name_of(record.holder) if record and record.holder else "",
+        "inSync": list(dict.fromkeys(name_of(who) for who in record.in_sync))
+        if record
+        else previous.get("inSync") or [],
+        "players": situation.counters.players if situation.counters else previous.get("players") or 0,
+        "connections": situation.counters.connections if situation.counters else previous.get("connections") or 0,
+    }
+    status |= _remembered(record, previous)
+    failover = _failover(situation.failover, now) if situation.failover else previous.get("lastFailover")
+    if failover:
+        status["lastFailover"] = failover
+    wanted = cluster.game_state.replicas if cluster else 1
+    conditions = [
+        _ready(leader, observed, situation),
+        _reconciling(cluster, observed, situation),
+        _stalled(situation),
+        _leader_elected(leader, observed, situation),
+        _fully_replicated(min(wanted, cluster.replicas if cluster else 1), observed),
+        *_total_loss(leader, observed, previous, situation),
+    ]
+    status["conditions"] = [_dated(c, generation, previous, now) for c in conditions]
+    return status
+
+
+def condition(status: Object, type: str) -> Object | None:
+    return next((c for c in status.get("conditions") or [] if c.get("type") == type), None)
+
+
+def _remembered(record: Record | None, previous: Object) -> Object:
+    """The newest record seen. A Lease that never had a holder is no past: the status then has no epoch."""
+    kept: Object = {key: previous[key] for key in ("epoch", "gameState") if key in previous}
+    if record is None or (record.holder is None and not record.in_sync and record.epoch == 0):
+        return kept
+    if record.epoch < int(previous.get("epoch") or 0):
+        return kept
+    state: Object = {"holder": record.holder or "", "inSync": list(record.in_sync)}
+    return {"epoch": record.epoch, "gameState": state | ({"neverHeld": True} if record.never_held else {})}
+
+
+def _leader(observed: Observed, situation: Situation) -> ObservedPod | None:
+    """The pod that the record names, if it is there, ready, and (as far as it was asked) leads."""
+    record = observed.record
+    if record is None or record.holder is None or not situation.leading:
+        return None
+    pod = observed.pod(name_of(record.holder))
+    return pod if pod is not None and pod.ready and pod.uid in record.holder else None
+
+
+Condition = tuple[str, bool, str, str]
+"""Type, status, reason, message."""
+
+
+def _ready(leader: ObservedPod | None, observed: Observed, situation: Situation) -> Condition:
+    ready = any(pod.ready for pod in observed.pods)
+    if leader is not None and ready:
+        return ("Ready", True, "Serving", f"{leader.name} leads and pods take connections")
+    if situation.problem is not None:
+        return ("Ready", False, situation.problem.reason, situation.problem.message)
+    if not observed.pods:
+        return ("Ready", False, "NoPods", "there are no pods yet")
+    if not ready:
+        return ("Ready", False, "NoPodReady", "no pod is ready to take connections: see `kubectl describe pod`")
+    return ("Ready", False, "NoLeader", "pods are ready but none leads: moves are refused until one does")
+
+
+def _reconciling(cluster: GameCluster | None, observed: Observed, situation: Situation) -> Condition:
+    pods = observed.stateful_set
+    if cluster is not None and cluster.paused:
+        return ("Reconciling", False, "Paused", "spec.paused is true: its objects are left as they are")
+    if situation.problem is not None:
+        return ("Reconciling", False, "Stalled", "see the condition Stalled")
+    if situation.trouble is not None:
+        return ("Reconciling", True, "Retrying", situation.trouble)
+    if situation.waiting is not None:
+        return ("Reconciling", True, "Waiting", situation.waiting)
+    if pods is None:
+        return ("Reconciling", True, "Creating", "its objects are being created")
+    if not pods.settled:
+        return (
+            "Reconciling",
+            True,
+            "Updating",
+            f"the StatefulSet is on its way to {pods.replicas} pods of the newest revision",
+        )
+    if pods.ready < pods.replicas:
+        return ("Reconciling", True, "PodsNotReady", f"{pods.ready} of {pods.replicas} pods are ready")
+    return ("Reconciling", False, "Settled", f"all {pods.replicas} pods are ready and of the newest revision")
+
+
+def _stalled(situation: Situation) -> Condition:
+    if situation.problem is None:
+        return ("Stalled", False, "Progressing", "nothing stands in the way")
+    return ("Stalled", True, situation.problem.reason, situation.problem.message)
+
+
+def _leader_elected(leader: ObservedPod | None, observed: Observed, situation: Situation) -> Condition:
+    record = observed.record
+    if leader is not None and record is not None:
+        return ("LeaderElected", True, "Leading", f"{leader.name} leads at epoch {record.epoch}")
+    if record is None:
+        return ("LeaderElected", False, "NoLease", "the Lease of the GameState is not there yet")
+    if record.never_held:
+        return ("LeaderElected", False, "NotYetHeld", "waiting for the first pod to take the GameState")
+    if record.holder is None:
+        members = ", ".join(name_of(who) for who in record.in_sync) or "the pod that led before"
+        return (
+            "LeaderElected",
+            False,
+            "Vacant",
+            f"the Lease was deleted and made anew: waiting for {members} to claim it",
+        )
+    return (
+        "LeaderElected",
+        False,
+        "LeaderLost",
+        f"{name_of(record.holder)} held the GameState at epoch {record.epoch} and does not lead now: another in-sync pod takes over, "
+        "or else is named by the operator",
+    )
+
+
+def _fully_replicated(wanted: int, observed: Observed) -> Condition:
+    held = len(observed.record.in_sync) if observed.record else 0
+    if held >= wanted:
+        return ("FullyReplicated", True, "InSync", f"{held} pods hold every acknowledged move")
+    return ("FullyReplicated", False, "CatchingUp", f"{held} of {wanted} pods hold every acknowledged move")
+
+
+def _total_loss(
+    leader: ObservedPod | None, observed: Observed, previous: Object, situation: Situation
+) -> Sequence[Condition]:
+    before = condition(previous, "TotalLoss")
+    if situation.lost:
+        pods = ", ".join(dict.fromkeys(name_of(who) for who in situation.lost))
+        text = f"all pods that held the GameState were lost ({pods}); storage is Memory, so the game begins anew"
+        return [("TotalLoss", True, "Reset", text)]
+    if before is None:
+        return []
+    still = before["status"] == "True" and leader is None
+    return [("TotalLoss", still, "Reset" if still else "BegunAnew", str(before["message"]))]
+
+
+def _failover(last: Failover, now: datetime) -> Object:
+    times = {"detectMilliseconds": last.detect_milliseconds, "takeoverMilliseconds": last.takeover_milliseconds}
+    known = {key: round(value) for key, value in times.items() if value is not None}
+    facts = {"from": last.source, "to": last.target, "epoch": last.epoch, "reason": last.reason, "time": _text(now)}
+    return facts | known
+
+
+def _dated(new: Condition, generation: int, previous: Object, now: datetime) -> dict[str, Any]:
+    type, holds, reason, message = new
+    word = "True" if holds else "False"
+    before = condition(previous, type)
+    same = before is not None and before.get("status") == word
+    since = before["lastTransitionTime"] if before is not None and same else _text(now)
+    return {
+        "type": type,
+        "status": word,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": generation,
+        "lastTransitionTime": since,
+    }
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
