@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 WEB = Path(__file__).parents[2] / "server" / "gamecluster" / "web"
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript"}
+TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 ANSWERS_KEPT = 32
 LONGEST_SILENCE_SECONDS = 20
 

@@ -138,7 +138,7 @@ export class Session {
     }
     this.#socket.addEventListener("open", opened);
     this.#socket.addEventListener("message", ({ data }) => this.isOpen && received(data));
-    this.#socket.addEventListener("error", () => {}); // a close follows
+    this.#socket.addEventListener("error", () => this.isOpen || finish("no connection", null));
     this.#socket.addEventListener("close", ({ code, reason }) => {
       finish(reason || (this.isOpen ? "connection lost" : "no connection"), code);
     });
