@@ -18,7 +18,7 @@ import pytest
 from gamecluster.core.messages import Record
 from gamecluster.errors import ConfigurationError
 from gamecluster.local import control, plan
-from gamecluster.local.lease import FileStore
+from gamecluster.local.lease import Store
 from gamecluster.local.supervisor import Supervisor, backoff_seconds, ending
 from gamecluster.local.watch import Watch
 
@@ -31,7 +31,7 @@ class Local:
 
     supervisor: Supervisor
     watch: Watch
-    store: FileStore
+    store: Store
     client: httpx.AsyncClient
     data: Path
     said: list[tuple[str, str, str]] = field(default_factory=list)
@@ -42,6 +42,11 @@ class Local:
             while not met():
                 await self.watch.look(self.client)
                 await asyncio.sleep(0.01)
+
+    async def until_record(self, expected: Record) -> None:
+        async with asyncio.timeout(20):
+            while await self.store.read() != expected:
+                await self.watch.look(self.client)
 
     async def until_ready(self, count: int) -> None:
         await self.until(lambda: len(self.watch.ready()) == count)
@@ -61,8 +66,8 @@ async def local(
     made = plan.make((), None, nodes=3, port=free_port(), data=tmp_path, restart=restart, environment=environment or {})
     made = replace(made, command=STUB)
     plan.prepare_folder(made)
-    store = FileStore(made.lease)
-    store.create(Record(0, None, 0, (), never_held=True))
+    store = Store(made)
+    assert await store.begin() is None
     async with httpx.AsyncClient(timeout=0.5, trust_env=False) as client, asyncio.TaskGroup() as tasks:
         said: list[tuple[str, str, str]] = []
         supervisor = Supervisor(made, tasks, lambda *line: said.append(line))
@@ -183,7 +188,7 @@ async def test_when_all_who_had_the_gamestate_are_dead_the_lease_is_made_fresh_a
         holder, other = (node.incarnation for node in cluster.supervisor.nodes.values())
         assert holder and other
         await cluster.watch.look(cluster.client)
-        cluster.store.write(Record(1, holder, 3, (holder, other)))
+        assert await cluster.store.write(Record(1, holder, 3, (holder, other)))
         await cluster.supervisor.kill("arena-0")
         await cluster.supervisor.kill("arena-1")
         await cluster.until(
@@ -192,10 +197,10 @@ async def test_when_all_who_had_the_gamestate_are_dead_the_lease_is_made_fresh_a
                 and len(cluster.watch.ready()) == 2
             )
         )
-        record = cluster.store.read()
+        record = await cluster.store.read()
         assert record and record.holder == holder
         cluster.now += 10.0
-        await cluster.until(lambda: cluster.store.read() == Record(3, None, 1003, (), never_held=True))
+        await cluster.until_record(Record(3, None, 1003, (), never_held=True))
         assert cluster.heard("lost", "")
 
 
@@ -205,11 +210,11 @@ async def test_a_living_member_of_the_set_is_named_when_the_leader_is_dead(tmp_p
         await cluster.until(lambda: all(node.incarnation for node in cluster.supervisor.nodes.values()))
         holder, other = (node.incarnation for node in cluster.supervisor.nodes.values())
         assert holder and other
-        cluster.store.write(Record(1, holder, 3, (holder, other)))
+        assert await cluster.store.write(Record(1, holder, 3, (holder, other)))
         await cluster.supervisor.stop("arena-0")
         await cluster.watch.look(cluster.client)
         cluster.now += 10.0
-        await cluster.until(lambda: cluster.store.read() == Record(3, other, 4, (other,)))
+        await cluster.until_record(Record(3, other, 4, (other,)))
         assert cluster.heard("backstop", "arena-1")
 
 
@@ -219,11 +224,11 @@ async def test_a_lease_that_vanishes_comes_back_vacant_with_its_epoch_and_set(tm
         await cluster.until(lambda: cluster.supervisor.nodes[0].incarnation is not None)
         holder = cluster.supervisor.nodes[0].incarnation
         assert holder
-        cluster.store.write(Record(1, holder, 3, (holder,)))
+        assert await cluster.store.write(Record(1, holder, 3, (holder,)))
         await cluster.watch.look(cluster.client)
         (tmp_path / "lease.json").unlink()
         await cluster.watch.look(cluster.client)
-        assert cluster.store.read() == Record(3, None, 3, (holder,))
+        assert await cluster.store.read() == Record(4, None, 3, (holder,))
 
 
 async def test_the_control_socket_answers_commands_and_refuses_nonsense(tmp_path: Path) -> None:

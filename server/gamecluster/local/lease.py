@@ -1,72 +1,48 @@
-"""The Lease of a local cluster: a file with the same JSON as the Kubernetes object, as the nodes read and write it."""
+"""The operator's part in the Lease of a local cluster: it creates, it replaces on the version that it read, it says why."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import msgspec
 
-from ..core.messages import Incarnation, Record
-
-IN_SYNC = "gamecluster.dev/in-sync"
-NEVER_HELD = "gamecluster.dev/never-held"
+from ..core.messages import Record
+from ..shell.lease import LeaseConflict, LeaseUnanswered
+from ..shell.lease_file import FileLease, create_vacant
+from .backstop import reset
+from .plan import Plan
 
 
-class FileStore:
-    """The operator's side of the file: it creates, and replaces on the version that it read."""
+class Store:
+    """The Lease as ``gamecluster up`` has it. Reading raises LeaseError if the file can't be understood."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, plan: Plan) -> None:
+        self._path = plan.lease
+        self._lease = FileLease(plan.lease)
 
-    def read(self) -> Record | None:
+    async def read(self) -> Record | None:
+        return await self._lease.read()
+
+    async def write(self, record: Record) -> bool:
+        """Whether the Lease still had version ``record.version`` and says ``record`` now."""
         try:
-            lease: dict[str, Any] = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
+            await self._lease.write(record)
+        except (LeaseConflict, LeaseUnanswered):
+            return False
+        return True
+
+    async def begin(self) -> Record | None:
+        """Makes the Lease fit for a start when nothing of a former run is alive; returns the record that had to be given up."""
+        create_vacant(self._path)
+        former = await self.read()
+        if former is None or former.never_held:
             return None
-        notes = lease["metadata"].get("annotations", {})
-        return Record(
-            version=int(lease["metadata"]["resourceVersion"]),
-            holder=lease["spec"].get("holderIdentity") or None,
-            epoch=int(lease["spec"].get("leaseTransitions", 0)),
-            in_sync=tuple(Incarnation(who) for who in notes.get(IN_SYNC, "").split(",") if who),
-            never_held=notes.get(NEVER_HELD) == "true",
-        )
+        await self._lease.write(reset(former))
+        return former
 
-    def write(self, record: Record) -> bool:
-        with self._locked() as counter:
-            now = self.read()
-            if now is None or now.version != record.version:
-                return False
-            self._put(record, counter)
-            return True
-
-    def create(self, record: Record) -> bool:
-        with self._locked() as counter:
-            if self.read() is not None:
-                return False
-            self._put(record, counter)
-            return True
-
-    def _put(self, record: Record, counter: int) -> None:
-        version = max(int(os.pread(counter, 64, 0) or b"0"), record.version) + 1
-        notes = {IN_SYNC: ",".join(record.in_sync), **({NEVER_HELD: "true"} if record.never_held else {})}
-        spec = {"leaseTransitions": record.epoch, **({"holderIdentity": record.holder} if record.holder else {})}
-        meta = {"name": self._path.stem, "resourceVersion": str(version), "annotations": notes}
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps(body))
-        os.pwrite(counter, str(version).encode(), 0)
-        fresh.rename(self._path)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield lock
-        finally:
-            os.close(lock)
+    async def recreate(self, last: Record) -> bool:
+        """Rule 12: a Lease that vanished comes back vacant, with the epoch and the set that were seen last."""
+        if not create_vacant(self._path, epoch=last.epoch, never_held=last.never_held):
+            return False
+        made = await self.read()
+        if made and made.holder is None and last.in_sync:
+            await self.write(msgspec.structs.replace(made, in_sync=last.in_sync))
+        return True

@@ -11,15 +11,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ..core.messages import Record
 from ..errors import ConfigurationError
-from . import backstop, console
+from ..settings import PREFIX
+from ..shell.lease import LeaseError
+from . import console
 from .control import Command, ControlServer, Reply, socket_path
 from .entrance import Entrance
-from .lease import FileStore
+from .lease import Store
 from .plan import HOST, Plan, check_ports, prepare_folder
 from .supervisor import Supervisor
-from .watch import Store, Watch
+from .watch import Watch
 
 SHUTDOWN_SECONDS = 5.0
 FORMER_RUN_SECONDS = 3.0
@@ -31,34 +32,34 @@ def run(plan: Plan) -> int:
     prepare_folder(plan)
     with _sole_run(plan) as lock:
         check_ports(plan, range(plan.count), entrance=True)
-        store = FileStore(plan.lease)
-        prepare_lease(store)
-        return asyncio.run(_Up(plan, store, lock).run())
+        try:
+            return asyncio.run(_Up(plan, lock).run())
+        except ExceptionGroup as group:
+            raise _plainer(group) from None
 
 
-def prepare_lease(store: Store) -> None:
-    """Nothing of a former run is alive: what was in its memory is gone, and the Lease has to say so."""
-    former = store.read()
-    if former is None:
-        store.create(Record(0, None, 0, (), never_held=True))
-    elif not former.never_held:
-        fresh = backstop.reset(former)
-        store.write(fresh)
-        console.show(
-            "fresh", "", f"the former run's GameState is gone with its memory; this one begins in epoch {fresh.epoch}"
-        )
+def _plainer(group: ExceptionGroup[Exception]) -> Exception:
+    """A port that was taken after the check, a disk that is full: one clear error instead of a group of tasks' errors."""
+    ours, others = group.split((ConfigurationError, OSError))
+    if others or ours is None:
+        return group
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return ConfigurationError(str(first))
 
 
 class _Up:
-    def __init__(self, plan: Plan, store: Store, lock: int) -> None:
+    def __init__(self, plan: Plan, lock: int) -> None:
         self._plan = plan
-        self._store = store
+        self._store = Store(plan)
         self._lock = lock
         self._ending = asyncio.Event()
         self._signals = 0
         self._supervisor: Supervisor | None = None
 
     async def run(self) -> int:
+        await self._begin()
         async with asyncio.TaskGroup() as tasks:
             self._supervisor = Supervisor(self._plan, tasks, console.show, keep_open=(self._lock,))
             watch = Watch(self._supervisor, self._store, console.show)
@@ -69,7 +70,9 @@ class _Up:
             await control.start(self._plan.data)
             _greet(self._plan)
             await self._supervisor.scale(self._plan.count)
-            watching = tasks.create_task(watch.run(), name="watch")
+            watching = tasks.create_task(
+                watch.run(self._plan.environment.get(PREFIX + "ADMIN_TOKEN", "")), name="watch"
+            )
             await self._ending.wait()
             console.show("ending", "", "stopping all nodes (once more: at once)")
             control.stop()
@@ -78,6 +81,15 @@ class _Up:
             await entrance.stop()
         console.show("ended", "", "")
         return 0
+
+    async def _begin(self) -> None:
+        """Nothing of a former run is alive: what was in its memory is gone, and the Lease has to say so."""
+        try:
+            former = await self._store.begin()
+        except (LeaseError, OSError) as error:
+            raise ConfigurationError(f"{self._plan.lease}: {error}; remove the file to start afresh") from None
+        if former:
+            console.show("fresh", "", "the former run's GameState is gone with its memory: this one begins anew")
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

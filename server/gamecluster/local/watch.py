@@ -5,31 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 
 from ..core.messages import Incarnation, Record, name_of
+from ..shell.lease import LeaseError
 from . import backstop
 from .console import Failover, Line, Picture, lines
+from .lease import Store
 from .plan import HOST
 from .supervisor import Supervised, Supervisor
 
 EVERY_SECONDS = 0.25
 CLUSTER_EVERY_ROUNDS = 4
 ANSWER_SECONDS = 0.5
-
-
-class Store(Protocol):
-    """The Lease, as the operator has it. Not asyncio: a file is quick."""
-
-    def read(self) -> Record | None: ...
-
-    def write(self, record: Record) -> bool:
-        """Replaces the Lease if its version is still ``record.version``."""
-
-    def create(self, record: Record) -> bool:
-        """Makes the Lease if there is none; ``record.version`` is of no account."""
 
 
 class Watch:
@@ -48,22 +38,23 @@ class Watch:
         self._last_record: Record | None = None
         self._leaderless_since: float | None = None
         self._rounds = 0
+        self._problem = ""
         self._failover: Failover | None = None
 
     def ready(self) -> list[tuple[str, int]]:
         """Addresses for new clients."""
         return [(HOST, node.place.port) for node in self._supervisor.running() if node.ready]
 
-    async def run(self) -> None:
-        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=limits, trust_env=False) as client:
+    async def run(self, admin_token: str) -> None:
+        headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=headers, trust_env=False) as client:
             while True:
                 await self.look(client)
                 await asyncio.sleep(EVERY_SECONDS)
 
     async def look(self, client: httpx.AsyncClient) -> None:
         """One round."""
-        record = self._store.read()
+        record = await self._read()
         running = self._supervisor.running()
         await asyncio.gather(*(_ask_ready(client, node) for node in running))
         if record != self._last_record or self._rounds % CLUSTER_EVERY_ROUNDS == 0:
@@ -71,7 +62,19 @@ class Watch:
             self._note_failover(answers)
         self._rounds += 1
         self._tell(record)
-        self._back_stop(record)
+        await self._back_stop(record)
+
+    async def _read(self) -> Record | None:
+        """What the Lease says; what it said last, if it can't be understood now (which is said once)."""
+        try:
+            record = await self._store.read()
+        except LeaseError as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                self._say("lease", "", self._problem)
+            return self._last_record
+        self._problem = ""
+        return record
 
     def _note_failover(self, answers: list[Any]) -> None:
         seen = [Failover.parse(answer.get("lastFailover")) for answer in answers]
@@ -87,10 +90,10 @@ class Watch:
             self._say(*line)
         self._picture = after
 
-    def _back_stop(self, record: Record | None) -> None:
+    async def _back_stop(self, record: Record | None) -> None:
         """The operator's part (rules 9 and 12)."""
         if record is None:
-            self._recreate()
+            await self._recreate()
             return
         if record != self._last_record:
             self._leaderless_since = None
@@ -105,14 +108,14 @@ class Watch:
         if len(live) < len(running):
             return  # somebody lives whose incarnation is not known yet: it may be the one
         replacement = backstop.backstop(record, live, self._leaderless_since, self._clock())
-        if replacement and self._store.write(replacement):
+        if replacement and await self._store.write(replacement):
             self._say(*_explain(record, replacement))
             self._leaderless_since = None
 
-    def _recreate(self) -> None:
+    async def _recreate(self) -> None:
         """A Lease that vanished comes back vacant, with the epoch and the set that it had; the incumbent claims it."""
         last = self._last_record
-        if last and self._store.create(Record(0, None, last.epoch, last.in_sync, last.never_held)):
+        if last and await self._store.recreate(last):
             self._say("lease", "", f"had vanished: made anew, vacant, epoch {last.epoch}")
 
 
