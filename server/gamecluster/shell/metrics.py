@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ..core.messages import Fields
 from ..core.view import ClusterView
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+disable_created_metrics()  # one more series each, that nobody asked for
+
 REASONS = frozenset(
     {"gap", "no leader", "unknown", "rate limited", "overloaded", "unknown event", "bad payload", "internal error"}
 )
@@ -71,7 +73,7 @@ class Metrics:
     def _failed_over(self, account: Fields) -> None:
         """The first account that a node sees is of before its time, or of the cluster's beginning."""
         before, self._failover_epoch = self._failover_epoch, account["epoch"]
-        if before in (None, account["epoch"]) or "from" not in account:
+        if before in (None, account["epoch"]) or not account.get("from"):
             return
         self._failovers.inc()
         self._blackout.observe((account["detectMilliseconds"] + account["takeoverMilliseconds"]) / 1000)

@@ -96,7 +96,10 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             clients = make_app(settings, hub, driver.view)
             parts = _Parts(driver, hub, mesh, metrics, _server(clients, settings), _server(admin, settings))
             log.info("%s: clients on %s:%d, admin on %d", me, settings.host, settings.port, settings.admin_port)
-            await parts.run(client_port, admin_port, stop)
+            try:
+                await parts.run(client_port, admin_port, stop)
+            finally:
+                await lease.close()
     finally:
         release(settings.data_dir)
     log.info("%s has ended", me)
