@@ -49,6 +49,8 @@ class Channel:
         super().__init_subclass__(**kwargs)
         _check_class(cls)
         cls._rules = rules_of(cls, Channel, names_around(), (), _is_reserved)
+        if cls._rules and not cls.topic:
+            raise DefinitionError(f'{cls.__name__} has no topic; write, for example, topic = "room:*"')
 
     def __init__(self, topic: str) -> None:
         self.topic = topic

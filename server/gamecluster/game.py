@@ -7,9 +7,10 @@ from typing import Any, ClassVar, get_args, get_origin
 
 from .checks import DefinitionError, Mismatch, got, inherited, json_object, names_around, own_annotations, text
 from .core.messages import Broadcast, Fields
+from .entity import Entity
 from .rules import Player, Rejected, Rule, check_method, on, rules_of
 from .runtime import Outcome, Runtime
-from .state import Entity, Table
+from .state import Table
 
 __all__ = ["DefinitionError", "Entity", "Game", "Mismatch", "Outcome", "Player", "Rejected", "Runtime", "Table", "on"]
 
@@ -104,8 +105,10 @@ def _tables_of(cls: type[Game], names: dict[str, Any]) -> dict[str, type[Entity]
 
 def _entity_of(cls: type[Game], name: str, hint: Any) -> type[Entity]:
     who = f"{cls.__name__}.{name}"
-    if name in vars(cls) or hasattr(Game, name) or name == "random":
-        raise DefinitionError(f"{who}: a table has no default, and a name that Game itself has not")
+    if hasattr(Game, name) or name == "random":
+        raise DefinitionError(f"{who}: Game itself has {name}; call the table otherwise")
+    if name in vars(cls):
+        raise DefinitionError(f"{who}: a table has no default; it begins empty")
     kind = get_args(hint)[0] if get_args(hint) else None
     if not (isinstance(kind, type) and issubclass(kind, Entity) and kind is not Entity):
         shown = "nothing" if kind is None else getattr(kind, "__name__", None) or got(kind)

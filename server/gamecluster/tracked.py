@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .state import Entity
+    from .entity import Entity
 
 
 def tracked(value: Any, owner: Entity, field: str) -> Any:

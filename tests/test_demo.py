@@ -1,0 +1,153 @@
+"""The demo, and the games of examples/."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gamecluster import Rejected
+from gamecluster.demo import Arena, Counter, Room
+from gamecluster.testing import play, room
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec and spec.loader
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("cls", [Arena, Counter, Room])
+def test_each_demo_fits_on_a_screen(cls):
+    assert len(inspect.getsource(cls).splitlines()) <= 40
+
+
+def test_a_ship_begins_on_the_board_and_moves_by_five():
+    arena = play(Arena, seed=3)
+    for player in map(str, range(50)):
+        arena.join(player)
+    assert all(0 <= s["x"] <= 800 and 0 <= s["y"] <= 600 for s in arena.tables["ships"].values())
+    arena = play(Arena, tables={"ships": {"p1": {"x": 100.0, "y": 100.0}}})
+    arena.players.add("p1")
+    assert arena.move("p1", "move", dx=1, dy=-1) == {}
+    assert arena.tables == {"ships": {"p1": {"x": 105.0, "y": 95.0}}}
+    assert arena.patches == [[("ships", "p1", {"x": 105.0, "y": 95.0})]]
+
+
+def test_ships_stay_on_the_board():
+    arena = play(Arena)
+    arena.join("p1")
+    for _ in range(200):
+        arena.move("p1", "move", dx=1, dy=1)
+    assert arena.tables["ships"]["p1"] == {"x": 800.0, "y": 600.0}
+    for _ in range(200):
+        arena.move("p1", "move", dx=-1, dy=-1)
+    assert arena.tables["ships"]["p1"] == {"x": 0.0, "y": 0.0}
+    patches = len(arena.patches)
+    arena.move("p1", "move", dx=-1, dy=0)
+    assert len(arena.patches) == patches, "against the wall nothing changes, so nobody is told"
+
+
+@pytest.mark.parametrize(
+    "payload", [{"dx": 2, "dy": 0}, {"dx": 0, "dy": -7}, {"dx": 1}, {"dx": 1.5, "dy": 0}, {"dx": True, "dy": 0}, {}]
+)
+def test_anything_but_a_step_is_refused(payload):
+    arena = play(Arena)
+    arena.join("p1")
+    before = arena.tables
+    with pytest.raises(Rejected):
+        arena.move("p1", "move", **payload)
+    assert arena.tables == before
+
+
+def test_a_ship_goes_with_its_player():
+    arena = play(Arena)
+    arena.join("p1")
+    arena.leave("p1")
+    assert arena.tables == {"ships": {}}
+    assert arena.patches[-1] == [("ships", "p1", None)]
+
+
+def test_the_counter_adds_and_keeps_the_totals_of_those_who_left():
+    counter = play(Counter)
+    counter.join("p1")
+    assert counter.tables == {"totals": {"p1": {"value": 0}}}
+    assert counter.move("p1", "add", amount=5) == {"value": 5}
+    assert counter.move("p1", "add", amount=-2) == {"value": 3}
+    counter.leave("p1")
+    counter.join("p1")
+    assert counter.move("p1", "add", amount=1) == {"value": 4}
+    with pytest.raises(Rejected, match="too much"):
+        counter.move("p1", "add", amount=2**63 - 1)
+    assert counter.tables == {"totals": {"p1": {"value": 4}}}
+
+
+def test_a_shout_reaches_everyone_in_the_room_as_it_was():
+    chat = room(Room, "room:1")
+    chat.join("ann", player="ann")
+    chat.join("bob")
+    shouted = {"name": "ann", "message": "hé", "n": 1, "nested": [{"a": None}]}
+    assert chat.push("ann", "shout", **shouted) == {}
+    assert chat.received == {"ann": [("shout", shouted)], "bob": [("shout", shouted)]}
+
+
+def test_coins_come_with_time_and_go_to_who_runs_there():
+    coins = example("coins")
+    game = play(coins.Coins, seed=1)
+    game.tick()
+    assert not game.tables["coins"], "no coins without runners"
+    game.join("ann")
+    game.tick(times=15)
+    [coin] = game.tables["coins"].values()
+    for axis, to in ("x", "right"), ("y", "down"):
+        while game.tables["runners"]["ann"][axis] != coin[axis]:
+            response = game.move("ann", "run", to=to)
+    assert response == {"coins": 1}
+    assert game.tables["coins"] == {}
+    assert [(b.event, b.payload) for b in game.broadcasts] == [("coin", {"player": "ann", "coins": 1})]
+    with pytest.raises(Rejected, match="no such direction") as refusal:
+        game.move("ann", "run", to="away")
+    assert refusal.value.response["known"] == ["left", "right", "up", "down"]
+
+
+def test_tictactoe_knows_turns_and_the_winner():
+    tictactoe = example("tictactoe")
+    game = play(tictactoe.TicTacToe)
+    game.join("ann")
+    with pytest.raises(Rejected, match="nobody"):
+        game.move("ann", "put", cell=0)
+    game.join("bob")
+    with pytest.raises(Rejected, match="full"):
+        game.join("eve")
+    with pytest.raises(Rejected, match="not your turn"):
+        game.move("bob", "put", cell=0)
+    for player, cell in ("ann", 0), ("bob", 3), ("ann", 1), ("bob", 4):
+        game.move(player, "put", cell=cell)
+    with pytest.raises(Rejected, match="not a free cell"):
+        game.move("ann", "put", cell=4)
+    game.move("ann", "put", cell=2)
+    assert game.tables["boards"]["board"]["winner"] == "ann"
+    with pytest.raises(Rejected, match="over"):
+        game.move("bob", "put", cell=8)
+
+
+def test_the_chat_has_names():
+    chat = room(example("chat").Chat, "chatroom:1")
+    with pytest.raises(Rejected, match="say who you are"):
+        chat.join("1")
+    assert chat.join("1", name=" ann ") == {"welcome": "ann", "room": "chatroom:1"}
+    chat.join("2", name="bob")
+    chat.push("1", "say", text="hello")
+    chat.push("1", "say", text="hm", aside=True)
+    chat.leave("1")
+    said = ("said", {"name": "ann", "text": "hello"})
+    assert chat.received["2"] == [("joined", {"name": "bob"}), said, ("left", {"name": "ann"})]
+    assert chat.received["1"][-1] == ("said", {"name": "ann", "text": "hm"})
