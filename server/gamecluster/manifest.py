@@ -17,7 +17,8 @@ from .errors import ConfigurationError
 API_VERSION = "gamecluster.dev/v1alpha1"
 DEMO_TARGETS = ("gamecluster.demo:Arena", "gamecluster.demo:Room")
 
-Name = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
+Name = Annotated[str, Meta(pattern="^[a-z]([-a-z0-9]{0,43}[a-z0-9])?$")]
+Target = Annotated[str, Meta(pattern=r"^[^:,\s]+:[A-Za-z_][A-Za-z0-9_]*$")]
 Anything = dict[str, Any]
 
 
@@ -36,19 +37,23 @@ class Limits(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     connections_per_pod: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
 
 
-class Pubsub(Struct, frozen=True, forbid_unknown_fields=True):
+class Pubsub(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     type: Literal["Mesh"] = "Mesh"
+    secret_ref: Anything = {}
 
 
-class Storage(Struct, frozen=True, forbid_unknown_fields=True):
+class Storage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     type: Literal["Memory"] = "Memory"
+    size: str = ""
+    storage_class_name: str = ""
+    secret_ref: Anything = {}
 
 
 class Spec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """``spec``. What only Kubernetes can do (image, expose, template …) is taken and left alone here."""
 
-    replicas: Annotated[int, Meta(ge=0, le=20)] = 3
-    targets: tuple[str, ...] = DEMO_TARGETS
+    targets: Annotated[tuple[Target, ...], Meta(min_length=1)]
+    replicas: Annotated[int, Meta(ge=1, le=20)] = 3
     game_state: GameState = GameState()
     limits: Limits = Limits()
     allowed_origins: tuple[str, ...] = ()
@@ -59,6 +64,7 @@ class Spec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     paused: bool = False
     template: Anything = {}
     expose: Anything = {}
+    autoscaling: Anything = {}
 
 
 class Metadata(Struct, frozen=True):
@@ -72,7 +78,7 @@ class Manifest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     api_version: Literal["gamecluster.dev/v1alpha1"]
     kind: Literal["GameCluster"]
     metadata: Metadata
-    spec: Spec = Spec()
+    spec: Spec
     status: Anything = {}
 
     @property
@@ -136,7 +142,7 @@ def _convert(document: Anything, source: str) -> Manifest:
 def _plainer(what: str, where: str) -> str:
     options = {
         "apiVersion": f"expected {API_VERSION}",
-        "metadata.name": "expected a DNS label: lower-case letters, digits and dashes, at most 52",
+        "metadata.name": "expected a letter, then lower-case letters, digits and dashes, at most 45",
         "spec.gameState.durability": "expected Memory: no other is built yet",
         "spec.gameState.onTotalLoss": "expected Restore or Reset",
         "spec.gameState.aloneWithoutApi": "expected Stop: no other is built yet",
@@ -144,6 +150,8 @@ def _plainer(what: str, where: str) -> str:
         "spec.storage.type": "expected Memory: no other is built yet",
         "spec.presenceGraceMilliseconds": "expected 500: no other is built yet",
     }
+    if where.startswith("spec.targets[") and ", got" not in what:
+        return "expected module:Class or file.py:Class"
     if where in options and ", got" not in what:
         return options[where]
     said = what.replace("Object missing required field", "is missing the field").replace("Expected", "expected")

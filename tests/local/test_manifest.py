@@ -10,6 +10,7 @@ from gamecluster import manifest
 from gamecluster.errors import ConfigurationError
 
 HEAD = "apiVersion: gamecluster.dev/v1alpha1\nkind: GameCluster\nmetadata: {name: arena}\n"
+MINIMAL = HEAD + "spec: {targets: ['m:C']}"
 FULL = (
     HEAD
     + """
@@ -43,7 +44,7 @@ def test_every_setting_of_the_spec_reaches_the_environment() -> None:
 
 
 def test_what_the_manifest_leaves_out_is_left_to_the_defaults_of_the_node() -> None:
-    read = manifest.parse(HEAD, "a.yaml")
+    read = manifest.parse(MINIMAL, "a.yaml")
     assert read.spec.replicas == 3
     assert set(read.environment) == {"GAMECLUSTER_NAME", "GAMECLUSTER_TARGETS"}
 
@@ -58,17 +59,24 @@ def test_the_gamecluster_is_found_among_other_documents() -> None:
     [
         (HEAD + "spec: {replica: 3}", ["spec.replica: there is no such field", "replicas"]),
         (HEAD + "spec: {gameState: {replica: 3}}", ["spec.gameState.replica:", "spec.gameState has", "replicas"]),
-        (HEAD + "spec: {replicas: three}", ["spec.replicas: expected int, got str"]),
-        (HEAD + "spec: {replicas: 21}", ["spec.replicas: expected int <= 20"]),
+        (HEAD + "spec: {targets: ['m:C'], replicas: three}", ["spec.replicas: expected int, got str"]),
+        (HEAD + "spec: {targets: ['m:C'], replicas: 21}", ["spec.replicas: expected int <= 20"]),
         (HEAD + "spec: {targets: arena}", ["spec.targets: ", "array"]),
         (HEAD + "spec: {targets: [1]}", ["spec.targets[0]: expected str, got int"]),
-        (HEAD + "spec: {storage: {type: Redis}}", ["spec.storage.type: expected Memory"]),
-        (HEAD + "spec: {gameState: {durability: Storage}}", ["spec.gameState.durability: expected Memory"]),
-        (HEAD + "spec: {limits: {frameBytes: 1}}", ["spec.limits.frameBytes: expected int >= 128"]),
+        (HEAD + "spec: {targets: ['m:C'], storage: {type: Redis}}", ["spec.storage.type: expected Memory"]),
+        (
+            HEAD + "spec: {targets: ['m:C'], gameState: {durability: Storage}}",
+            ["spec.gameState.durability: expected Memory"],
+        ),
+        (HEAD + "spec: {targets: ['m:C'], limits: {frameBytes: 1}}", ["spec.limits.frameBytes: expected int >= 128"]),
+        (HEAD + "spec: {targets: [arena]}", ["spec.targets[0]: expected module:Class or file.py:Class"]),
+        (HEAD + "spec: {targets: []}", ["spec.targets: expected array of length >= 1"]),
+        (HEAD + "spec: {}", ["spec: is missing the field targets"]),
+        (HEAD, ["the document: is missing the field spec"]),
         (HEAD + "spec: []", ["spec: expected object, got array"]),
-        (HEAD.replace("{name: arena}", "{name: Arena_1}"), ["metadata.name: expected a DNS label"]),
-        (HEAD.replace("{name: arena}", "{}"), ["metadata: ", "is missing the field name"]),
-        (HEAD.replace("v1alpha1", "v2"), ["apiVersion: expected gamecluster.dev/v1alpha1"]),
+        (MINIMAL.replace("{name: arena}", "{name: Arena_1}"), ["metadata.name: expected a letter, then"]),
+        (MINIMAL.replace("{name: arena}", "{}"), ["metadata: ", "is missing the field name"]),
+        (MINIMAL.replace("v1alpha1", "v2"), ["apiVersion: expected gamecluster.dev/v1alpha1"]),
         ("kind: Deployment", ["expected one document of kind GameCluster, found 0 (in it: Deployment)"]),
         (FULL + "\n---\n" + FULL, ["found 2"]),
         ("", ["found 0 (in it: nothing)"]),

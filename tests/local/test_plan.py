@@ -45,7 +45,7 @@ def test_variables_pass_through_and_win_over_the_manifest(tmp_path: Path) -> Non
     manifest = tmp_path / "a.yaml"
     manifest.write_text(
         "apiVersion: gamecluster.dev/v1alpha1\nkind: GameCluster\nmetadata: {name: duel}\n"
-        "spec: {replicas: 2, gameState: {suspectAfterMilliseconds: 300, replicas: 2}}"
+        "spec: {replicas: 2, targets: ['m:C'], gameState: {suspectAfterMilliseconds: 300, replicas: 2}}"
     )
     duel = made(tmp_path, file=manifest, environment={"GAMECLUSTER_SUSPECT_AFTER_MILLISECONDS": "400"})
     settings = Settings.from_env(duel.node_environment(0, range(2)))
@@ -56,7 +56,7 @@ def test_variables_pass_through_and_win_over_the_manifest(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"nodes": 21}, "from 0 to 20"),
+        ({"nodes": 21}, "from 1 to 20"),
         ({"port": 80}, "--port 80: expected a port"),
         ({"file": Path("a.yaml"), "targets": ["m:C"]}, "not both"),
         ({"environment": {"GAMECLUSTER_PORT": "1"}}, "GAMECLUSTER_PORT is set"),

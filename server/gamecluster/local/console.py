@@ -24,7 +24,7 @@ class Failover:
 
     @classmethod
     def parse(cls, seen: Mapping[str, Any] | None) -> Failover | None:
-        if not seen:
+        if not seen or not seen.get("from"):
             return None
         return cls(
             epoch=int(seen.get("epoch", 0)),

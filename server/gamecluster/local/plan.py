@@ -126,13 +126,13 @@ def make(
     allowed = [part for part in shared.get(PREFIX + "ALLOWED_ORIGINS", "").split(",") if part]
     shared[PREFIX + "ALLOWED_ORIGINS"] = ",".join([*allowed, *_own_origins(port)])
     plan = Plan(name=name, count=count, port=port, data=folder, environment=shared, restart=restart)
-    Settings.from_env(plan.node_environment(0, range(max(count, 1))))
+    Settings.from_env(plan.node_environment(0, range(count)))
     return plan
 
 
 def check_count(count: int) -> None:
-    if not 0 <= count <= MAX_NODES:
-        raise ConfigurationError(f"{count} nodes: a local cluster has from 0 to {MAX_NODES}")
+    if not 1 <= count <= MAX_NODES:
+        raise ConfigurationError(f"{count} nodes: a local cluster has from 1 to {MAX_NODES}")
 
 
 def check_ports(plan: Plan, indexes: Iterable[int], *, entrance: bool) -> None:
