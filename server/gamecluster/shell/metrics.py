@@ -9,7 +9,7 @@ from ..core.messages import Fields
 from ..core.view import ClusterView
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-disable_created_metrics()  # one more series each, that nobody asked for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series each, that nobody asked for
 
 REASONS = frozenset(
     {"gap", "no leader", "unknown", "rate limited", "overloaded", "unknown event", "bad payload", "internal error"}

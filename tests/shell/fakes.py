@@ -1,0 +1,125 @@
+"""Stand-ins for the neighbours of the hub: sockets that record, a backend that is told what to answer, a clock by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gamecluster.core.effects import Answer
+from gamecluster.core.events import Event, PlayerJoined, PlayerMoved, Published
+from gamecluster.core.messages import Position, Tables
+from gamecluster.shell.clients import Hub
+from gamecluster.shell.connection import Connection
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._soon: list[Callable[[], None]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._soon.append(callback)
+
+    def turn(self) -> None:
+        """One turn of the event loop."""
+        callbacks, self._soon = self._soon, []
+        for callback in callbacks:
+            callback()
+
+
+class FakeSocket:
+    def __init__(self, clock: FakeClock) -> None:
+        self.heard_at = clock.now
+        self.writable = True
+        self.writes: list[list[bytes]] = []
+        self.closed: tuple[int, str] | None = None
+        self.aborted = False
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        self.writes.append(list(frames))
+
+    def is_writable(self) -> bool:
+        return self.writable
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = self.closed or (code, reason)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class FakeBackend:
+    """Records events; answers nothing by itself, but fans ``Published`` out as the node does."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.at = Position(1, 10)
+        self.tables: Tables = {"ships": {}}
+        self.is_alive = True
+
+    def dispatch(self, event: Event) -> None:
+        self.events.append(event)
+
+    def position(self) -> Position:
+        return self.at
+
+    def visible_tables(self) -> Tables:
+        return self.tables
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def last_request(self) -> int:
+        last = [e for e in self.events if isinstance(e, (PlayerJoined, PlayerMoved))][-1]
+        return last.request
+
+    @property
+    def published(self) -> list[Published]:
+        return self.of(Published)
+
+
+def payload_of(frame: bytes) -> Any:
+    """The JSON in an unmasked text frame."""
+    assert frame[0] == 0x81
+    size, start = frame[1], 2
+    if size == 126:
+        size, start = int.from_bytes(frame[2:4], "big"), 4
+    elif size == 127:
+        size, start = int.from_bytes(frame[2:10], "big"), 10
+    assert len(frame) == start + size
+    return json.loads(frame[start:])
+
+
+class FakeClient:
+    """A client of a hub: says V2 frames, hears what it was written since it last listened."""
+
+    def __init__(self, hub: Hub, clock: FakeClock, connection: Connection, socket: FakeSocket) -> None:
+        self.hub = hub
+        self.clock = clock
+        self.connection = connection
+        self.socket = socket
+
+    def say(self, *frame: Any) -> list[Any]:
+        self.hub.received(self.connection, json.dumps(list(frame)))
+        return self.hear()
+
+    def hear(self) -> list[Any]:
+        self.clock.turn()
+        heard = [payload_of(frame) for frames in self.socket.writes for frame in frames]
+        self.socket.writes.clear()
+        return heard
+
+    def ask_game(self, player: str | None = "p1", **more: Any) -> None:
+        self.say("g", "g", "game", "phx_join", ({"player": player} if player else {}) | more)
+
+    def join_game(self, backend: FakeBackend, player: str | None = "p1", **more: Any) -> Any:
+        self.ask_game(player, **more)
+        welcome = {"player": player, "stay": "s1", "n": 0, "resumed": False, "epoch": 0, "seq": 0}
+        self.hub.answer(Answer(backend.last_request, True, welcome, join=True))
+        [reply] = self.hear()
+        return reply
