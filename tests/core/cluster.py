@@ -18,6 +18,7 @@ class Outcome:
     response: Fields = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     broadcasts: list[Broadcast] = field(default_factory=list)
+    error: str | None = None
 
 
 class Adding:

@@ -31,10 +31,12 @@ class Outcome(Protocol):
     def ops(self) -> list[Op]: ...
     @property
     def broadcasts(self) -> list[Broadcast]: ...
+    @property
+    def error(self) -> str | None: ...
 
 
 class Rules(Protocol):
-    """The game, as ``gamecluster.game.Runtime`` runs it."""
+    """The game, as ``gamecluster.game.Runtime`` runs it. ``load`` raises ValueError on a state that is not the game's."""
 
     @property
     def tick_rate(self) -> int: ...
@@ -81,17 +83,38 @@ class Authority:
         self._answers: dict[str, Fields] = {}
         self._leave_at: dict[str, float] = {}
         self._ticked_at = 0.0
+        self._unplayable: str | None = None
+        self._errors: list[str] = []
 
-    def load(self, tables: Tables, now: float) -> None:
-        """A new leader goes on from its log. Players without a socket get their whole grace again."""
+    def take_errors(self) -> list[str]:
+        """Tracebacks of rules that failed, for the game's developer."""
+        errors, self._errors = self._errors, []
+        return errors
+
+    def load(self, tables: Tables, now: float) -> list[Op]:
+        """A new leader goes on from its log. Players without a socket get their whole grace again.
+
+        Returns what the game's present class adds to the state: fields that an earlier version did not have.
+        """
         self._players = {p: dict(row) for p, row in tables.get(PLAYERS, {}).items()}
         self._answers = dict(tables.get(ANSWERS_TABLE, {}))
         self._leave_at = {p: now + self._grace for p, row in self._players.items() if not row["connected"]}
         self._ticked_at = now
-        if self._rules:
-            self._rules.load({name: rows for name, rows in tables.items() if not name.startswith("$")})
+        if self._rules is None:
+            return []
+        visible = {name: rows for name, rows in tables.items() if not name.startswith("$")}
+        try:
+            self._rules.load(visible)
+        except ValueError as error:
+            self._unplayable = f"the game cannot load its state: {error}"
+            self._errors.append(self._unplayable)
+            return []
+        self._unplayable = None
+        return _added(visible, self._rules.tables())
 
     def run(self, body: Request, asked: Asked, now: float) -> Draft:
+        if self._unplayable is not None:
+            return asked.refuse(self._unplayable)
         match body:
             case JoinGame():
                 return self._join(body, asked)
@@ -102,18 +125,18 @@ class Authority:
 
     def due(self, now: float) -> list[Draft]:
         """Players whose grace is over leave."""
-        if not self._leave_at:
+        if not self._leave_at or self._unplayable is not None:
             return []
         return [self._end_stay(player) for player, at in list(self._leave_at.items()) if at <= now]
 
     def tick(self, now: float) -> Draft | None:
-        if self._rules is None or self._rules.tick_rate <= 0:
+        if self._rules is None or self._rules.tick_rate <= 0 or self._unplayable is not None:
             return None
         passed = now - self._ticked_at
         if passed < 0.98 / self._rules.tick_rate:
             return None
         self._ticked_at = now
-        outcome = self._rules.tick(passed)
+        outcome = self._noted(self._rules.tick(passed))
         if not outcome.ok or not (outcome.ops or outcome.broadcasts):
             return None
         return Draft(list(outcome.ops), [], list(outcome.broadcasts))
@@ -151,7 +174,7 @@ class Authority:
         return Draft([(PLAYERS, body.player, connection)], [asked.reply(True, self._welcome(body, asked, True))], [])
 
     def _begin_stay(self, body: JoinGame, asked: Asked, rules: Rules) -> Draft:
-        outcome = rules.join(body.player)
+        outcome = self._noted(rules.join(body.player))
         if not outcome.ok:
             return Draft([], [asked.reply(False, outcome.response)], [])
         row: Fields = {
@@ -191,7 +214,7 @@ class Authority:
     def _end_stay(self, player: str) -> Draft:
         self._leave_at.pop(player, None)
         self._players.pop(player)
-        outcome = self._rules.leave(player) if self._rules else None
+        outcome = self._noted(self._rules.leave(player)) if self._rules else None
         ops: list[Op] = list(outcome.ops) if outcome and outcome.ok else []
         ops.append((PLAYERS, player, None))
         keys = [f"{player}/{slot}" for slot in range(ANSWERS)]
@@ -206,7 +229,7 @@ class Authority:
             return self._again(body, asked)
         if body.n is not None and body.n != row["n"] + 1:
             return asked.refuse("gap", expected=row["n"] + 1)
-        outcome = self._rules.move(body.player, body.event, body.payload)
+        outcome = self._noted(self._rules.move(body.player, body.event, body.payload))
         response = {"epoch": asked.epoch, "seq": asked.seq, **outcome.response} if outcome.ok else outcome.response
         ops = list(outcome.ops)
         if body.n is not None:
@@ -229,3 +252,18 @@ class Authority:
         key, answer = f"{player}/{n % ANSWERS}", {"n": n, "ok": ok, "response": response}
         self._answers[key] = answer
         return [(PLAYERS, player, {"n": n}), (ANSWERS_TABLE, key, answer)]
+
+    def _noted(self, outcome: Outcome) -> Outcome:
+        if outcome.error is not None:
+            self._errors.append(outcome.error)
+        return outcome
+
+
+def _added(before: Tables, after: Tables) -> list[Op]:
+    """Ops that make ``before`` what the game made of it when it was loaded."""
+    ops: list[Op] = []
+    for name, rows in after.items():
+        old = before.get(name, {})
+        changed = {key: {f: v for f, v in row.items() if f not in old.get(key, {})} for key, row in rows.items()}
+        ops += [(name, key, fields) for key, fields in changed.items() if fields]
+    return ops

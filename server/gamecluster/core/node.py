@@ -422,6 +422,7 @@ class Node:
     # --- leading
 
     def _append(self, draft: Draft) -> None:
+        self._out += [Say(Level.warning, f"a rule of the game failed\n{e}") for e in self._authority.take_errors()]
         entry = Entry(self._serving_epoch, self.log.last.seq + 1, draft.ops, draft.replies, draft.broadcasts)
         self._send_all(self._replication.append(entry))
         self._commit()
@@ -463,9 +464,9 @@ class Node:
 
     def _start_serving(self) -> None:
         self._serving_epoch = self.epoch
-        self._authority.load(self.log.head_tables(), self._now)
+        added = self._authority.load(self.log.head_tables(), self._now)
         self._forwarding.synced(self.epoch, self.log.tail())
-        self._append(Draft([(CLUSTER, "failover", self._account())], [], []))
+        self._append(Draft([(CLUSTER, "failover", self._account()), *added], [], []))
         self._release_held()
 
     def _stop_serving(self) -> None:
