@@ -164,7 +164,9 @@ async def until(met: Callable[[], bool], what: str, seconds: float = START_SECON
 async def playing(urls: Sequence[str], count: int, seed: int, pace_seconds: float = 0.1) -> AsyncIterator[list[Player]]:
     """Players spread over the nodes, moving. At the end each one's last move is waited for."""
     print(f"seed {seed}")
-    players = [Player(f"p{i}", urls, i % len(urls), random.Random(seed * 1000 + i), pace_seconds) for i in range(count)]
+    players = [
+        Player(f"p{i}-{seed}", urls, i % len(urls), random.Random(seed * 1000 + i), pace_seconds) for i in range(count)
+    ]
     async with asyncio.TaskGroup() as tasks:
         for player in players:
             tasks.create_task(player.run())
