@@ -17,8 +17,9 @@ What counts as *certainly dead*, for an incarnation of the in-sync set:
 3. The pod's UID has been gone from the API for longer than ``gone_seconds``. A pod object disappears when the kubelet has
    confirmed the end of its containers, when its Node object was deleted, or when somebody forced it, which Kubernetes
    defines as that person's word that the pod does not run. For the last two there is the wait: 60 s, and at least twice the
-   Lease's duration, by when a pod that is alone and cut off has stopped committing by itself (rule 11). A pod UID that has
-   been gone for less is only a suspicion, and so is every pod that merely does not answer, is not ready, or failed by phase.
+   Lease's duration, which is what rule 11 asks of a restore. A pod UID that has been gone for less is only a suspicion, and
+   so is every pod that merely does not answer, is not ready, or failed by phase. The operator's own clock counts, from its
+   own sight; an operator that starts anew begins to wait anew.
 
 Every result is written on condition that the Lease still has the version of the record given here.
 """

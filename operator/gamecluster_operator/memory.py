@@ -20,6 +20,8 @@ class Memory:
     counted_at: float = float("-inf")
     not_leading_since: float | None = None
     shrinking_since: float | None = None
+    named_epoch: int | None = None
+    """The epoch in which the operator itself named a leader last."""
     gone_since: dict[str, float] = field(default_factory=dict)
     ending_since: dict[str, float] = field(default_factory=dict)
     _asked_of: tuple[Incarnation | None, int] | None = None

@@ -16,6 +16,9 @@ from .observed import Failover
 from .record import Incarnation, name_of
 from .status import condition
 
+HANDED_OVER = "named by the record"
+"""What a leader says of why it leads when it did not take over, but was named."""
+
 
 @dataclass(frozen=True)
 class News:
@@ -59,16 +62,16 @@ def pod_freed(pod: str, uid: str) -> News:
     return News("PodFreed", text, uid, warning=True)
 
 
-def from_statuses(previous: Object, current: Object, generation: int) -> Iterator[News]:
-    """What the change from one status to the next means to people."""
-    yield from _leadership(previous, current)
+def from_statuses(previous: Object, current: Object, generation: int, named_epoch: int | None = None) -> Iterator[News]:
+    """What the change from one status to the next means to people. ``named_epoch``: in which the operator named the leader."""
+    yield from _leadership(previous, current, named_epoch)
     before, now = condition(previous, "Stalled"), condition(current, "Stalled")
     if now and now["status"] == "True" and (not before or before.get("message") != now["message"]):
         reason = "InvalidSpec" if now["reason"] in ("InvalidSpec", "NotSupported") else str(now["reason"])
         yield News(reason, str(now["message"]), f"{generation}/{now['message']}", warning=True)
 
 
-def _leadership(previous: Object, current: Object) -> Iterator[News]:
+def _leadership(previous: Object, current: Object, named_epoch: int | None) -> Iterator[News]:
     old, new = previous.get("epoch"), current.get("epoch")
     leader = current.get("leader")
     if not leader or new is None or new == old:
@@ -82,7 +85,7 @@ def _leadership(previous: Object, current: Object) -> Iterator[News]:
         f" in {last['takeoverMilliseconds']} ms" if last.get("epoch") == new and "takeoverMilliseconds" in last else ""
     )
     why = f" ({last['reason']})" if last.get("epoch") == new and last.get("reason") else ""
-    if is_hand_over(previous, current):
+    if new != named_epoch and is_hand_over(previous, current):
         yield News("HandedOver", f"{held_before} → {leader}, epoch {new}{took}{why}", str(new))
     else:
         yield News("Failover", f"{held_before} → {leader}, epoch {new}{took}{why}", str(new), warning=True)
@@ -92,7 +95,7 @@ def is_hand_over(previous: Object, current: Object) -> bool:
     """As the new leader says; else by the record: one who hands over stays in the in-sync set, one who failed is out of it."""
     last = current.get("lastFailover") or {}
     if last.get("epoch") == current.get("epoch") and last.get("reason"):
-        return "hand" in str(last["reason"]).lower()
+        return str(last["reason"]) == HANDED_OVER
     holder = (previous.get("gameState") or {}).get("holder")
     return holder in ((current.get("gameState") or {}).get("inSync") or [])
 

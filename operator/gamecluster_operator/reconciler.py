@@ -124,7 +124,8 @@ class Reconciler:
         generation = int(meta.get("generation") or 0)
         observed = self._observe(body)
         current = status.derive(meta["name"], generation, cluster, observed, previous, situation, now)
-        for item in [*more, *news.from_statuses(previous, current, generation)]:
+        named = self._memory((meta["namespace"], meta["name"]), body).named_epoch
+        for item in [*more, *news.from_statuses(previous, current, generation, named)]:
             await self._say(body, item, now)
         if current == previous:
             return

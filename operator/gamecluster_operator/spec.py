@@ -111,7 +111,7 @@ BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
         "put your own Ingress or HTTPRoute in front of the Service",
     ),
     ("gameState.durability", ("Memory",), "a commit waits for all in-sync pods, not for a storage"),
-    ("gameState.aloneWithoutApi", ("Stop",), "a pod that is alone and cut off from the API server stops committing"),
+    ("gameState.aloneWithoutApi", ("Stop",), "the other choice is to come"),
     ("presenceGraceMilliseconds", (500,), "the grace is fixed"),
 )
 """Fields whose schema says more than this version does: the values that work, and what they mean."""

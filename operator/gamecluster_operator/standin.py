@@ -66,6 +66,7 @@ class StandIn:
                 result.lost = decision.lost
                 result.news.append(news.total_loss(decision.lost, decision.record.epoch))
         elif decision.holder is not None and await self._write(key, seen, decision):
+            memory.named_epoch = decision.epoch
             result.news.append(news.backstop_named(decision.holder, seen.holder, decision.epoch))
 
     async def _fresh_pods(self, key: Key, observed: Observed, memory: Memory) -> tuple[ObservedPod, ...]:
