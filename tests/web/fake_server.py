@@ -144,6 +144,8 @@ class Client:
         if topic == "phoenix":
             return {}
         if event == "phx_join":
+            if topic != "game" and not topic.startswith("room:"):
+                raise No("unmatched topic")
             if topic == "game" and self.node.refusal:
                 raise No(self.node.refusal)
             response, replaced = game.join(self, payload) if topic == "game" else ({}, None)

@@ -1,0 +1,128 @@
+// The npm package `phoenix`, as its users have it, against a real cluster (GAMECLUSTER_ORIGIN) that plays
+// gamecluster.demo:Counter and gamecluster.demo:Room. GAMECLUSTER_VICTIM_URL and _PID: a node that may be killed here.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Socket } from "phoenix";
+import { WebSocket } from "ws"; // like a browser's; Node's own, up to 22, never closes what it could not open
+
+import { until } from "./support.mjs";
+
+const { servers } = await (await fetch(`${process.env.GAMECLUSTER_ORIGIN}/servers`)).json();
+const [here, there] = servers.map(({ url }) => url);
+
+// phoenix.js brings no V1 serializer any more, but takes one.
+const V1 = {
+  vsn: "1.0.0",
+  encode: ({ join_ref: _, ...message }, callback) => callback(JSON.stringify(message)),
+  decode: (text, callback) => callback({ join_ref: null, ...JSON.parse(text) }),
+};
+const V2 = {};
+
+let names = 0;
+const name = () => `stock${process.pid}-${names++}`;
+
+function socketTo(t, url, options = {}) {
+  const socket = new Socket(url, { transport: WebSocket, ...options });
+  t.after(() => new Promise((resolve) => { socket.disconnect(resolve); }));
+  socket.connect();
+  return socket;
+}
+
+/** A phoenix.js push as a promise. */
+function answered(push) {
+  return new Promise((resolve, reject) => {
+    push.receive("ok", resolve).receive("error", reject).receive("timeout", () => reject(new Error("timeout")));
+  });
+}
+
+for (const [version, options] of Object.entries({ V1, V2 })) {
+  test(`${version}: what one shouts is heard on another node, and by itself`, async (t) => {
+    const heard = [];
+    const rooms = [here, there].map((url) => socketTo(t, url, options).channel(`room:${version}`, {}));
+    for (const room of rooms) {
+      room.on("shout", ({ body }) => heard.push(body));
+      await answered(room.join());
+    }
+    await answered(rooms[0].push("shout", { body: "hello" }));
+    await until(() => heard.length === 2, "both have heard");
+  });
+
+  test(`${version}: a player joins the game, moves, and sees the patch`, async (t) => {
+    const player = name();
+    const channel = socketTo(t, here, options).channel("game", { player });
+    const patches = [];
+    channel.on("patch", (patch) => patches.push(patch));
+    const { state, resumed, token } = await answered(channel.join());
+    assert.deepEqual([resumed, typeof token, state.totals[player].value], [false, "string", 0]);
+    const { epoch, seq } = await answered(channel.push("add", { amount: 4, n: 1 }));
+    const isOurs = (patch) => patch.epoch === epoch && patch.seq >= seq;
+    await until(() => patches.find(isOurs), "the patch");
+    const ops = patches.flatMap((patch) => patch.ops);
+    assert.deepEqual(ops.find(([table, key]) => table === "totals" && key === player), ["totals", player, { value: 4 }]);
+  });
+
+  test(`${version}: leaving closes the channel, the socket goes on`, async (t) => {
+    const socket = socketTo(t, here, options);
+    const room = socket.channel("room:left", {});
+    const stays = socket.channel("room:stays", {});
+    await Promise.all([answered(room.join()), answered(stays.join())]);
+    let isClosed = false;
+    room.onClose(() => { isClosed = true; });
+    await answered(room.leave());
+    await until(() => isClosed, "closed");
+    await answered(stays.push("shout", {}));
+  });
+
+  test(`${version}: a topic that nobody serves is refused`, async (t) => {
+    const channel = socketTo(t, here, options).channel("nowhere", {});
+    await assert.rejects(answered(channel.join()), ({ reason }) => reason === "unmatched topic");
+    channel.leave();
+  });
+}
+
+test("a second join of a topic on one socket takes the place of the first", async (t) => {
+  const socket = socketTo(t, here);
+  const first = socket.channel("room:twice", {});
+  await answered(first.join());
+  const second = socket.channel("room:twice", {});
+  await answered(second.join());
+  await until(() => first.state === "closed", "the first is closed");
+  await answered(second.push("shout", {}));
+});
+
+test("heartbeats are answered", async (t) => {
+  const socket = socketTo(t, here, { heartbeatIntervalMs: 50 });
+  await until(() => socket.isConnected(), "connected");
+  const answers = [];
+  socket.onMessage(({ topic, event }) => { if (topic === "phoenix" && event === "phx_reply") answers.push(event); });
+  await until(() => answers.length >= 3, "three answers");
+});
+
+test("the token given to the socket proves the player", async (t) => {
+  const player = name();
+  const before = socketTo(t, here);
+  const { token } = await answered(before.channel("game", { player }).join());
+  const channel = socketTo(t, there, { authToken: token }).channel("game", {});
+  const answer = await answered(channel.join());
+  assert.deepEqual([answer.player, answer.resumed], [player, true]);
+});
+
+test("when its node is killed it comes back to the same address, and the player's total is as it was", async (t) => {
+  const { GAMECLUSTER_VICTIM_URL: url, GAMECLUSTER_VICTIM_PID: pid } = process.env;
+  const player = name();
+  let token;
+  const socket = socketTo(t, url);
+  const channel = socket.channel("game", () => ({ player, nonce: player, token }));
+  const joins = [];
+  channel.joinPush.receive("ok", (response) => joins.push(response));
+  ({ token } = await answered(channel.join()));
+  await answered(channel.push("add", { amount: 9, n: 1 }));
+  process.kill(Number(pid), "SIGKILL");
+  const again = await until(() => joins[1], "a second join", 25_000);
+  assert.equal(again.resumed, true);
+  assert.equal(again.state.totals[player].value, 9);
+  const repeated = await answered(channel.push("add", { amount: 9, n: 1 }));
+  assert.equal(repeated.value, 9);
+});

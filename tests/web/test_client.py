@@ -1,0 +1,84 @@
+"""The browser's client, tested by Node's own test runner, and the stock Phoenix client against a real cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.process import harness
+
+HERE = Path(__file__).parent
+NODE_FLAGS = ("--experimental-websocket", "--no-warnings", "--test", "--test-reporter=spec")
+ROOM = "gamecluster.demo:Room"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Cluster]:
+    with harness.up(tmp_path_factory.mktemp("up"), harness.COUNTER, ROOM) as cluster:
+        harness.wait(cluster.healthy, "a healthy cluster")
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def phoenix() -> None:
+    """The npm package, and ``ws``, which it runs on here."""
+    if not all((HERE / "node_modules" / package).is_dir() for package in ("phoenix", "ws")):
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=100)
+
+
+@pytest.mark.parametrize("file", ["game", "connection", "misbehaviour", "cluster"])
+def test_the_client_does_what_its_own_tests_say(file: str) -> None:
+    run(f"{file}.test.mjs")
+
+
+def test_the_client_works_with_a_real_cluster_as_with_the_fake_one(cluster: harness.Cluster) -> None:
+    run("cluster.test.mjs", GAMECLUSTER_ORIGIN=f"http://127.0.0.1:{cluster.port}")
+
+
+def test_the_example_of_the_documentation_runs(cluster: harness.Cluster, tmp_path: Path) -> None:
+    text = (HERE.parents[1] / "docs" / "client.md").read_text()
+    example = text.split("```js\n", 1)[1].split("```", 1)[0]
+    program = tmp_path / "example.mjs"
+    client = HERE.parents[1] / "server" / "gamecluster" / "web" / "client.js"
+    program.write_text(example.replace('"/client.js"', repr(client.as_uri())))
+    runner = HERE / "run_example.mjs"
+    output = node(str(runner), str(program), GAMECLUSTER_ORIGIN=f"http://127.0.0.1:{cluster.port}")
+    assert "total 5" in output, output
+
+
+def test_the_stock_phoenix_client_works(cluster: harness.Cluster, phoenix: None) -> None:
+    victim = cluster.nodes()["game-2"]
+    run(
+        "stock_client.mjs",
+        GAMECLUSTER_ORIGIN=f"http://127.0.0.1:{cluster.port}",
+        GAMECLUSTER_VICTIM_URL=victim["url"],
+        GAMECLUSTER_VICTIM_PID=str(victim["pid"]),
+    )
+    harness.wait(cluster.healthy, "a healthy cluster")
+
+
+def run(file: str, **variables: str) -> None:
+    output = node(*NODE_FLAGS, file, **variables)
+    assert "pass 0\n" not in output, f"no test ran:\n{output}"
+
+
+def node(*arguments: str, **variables: str) -> str:
+    """What Node printed; it must end well."""
+    program = shutil.which("node")
+    assert program, "Node.js 20.10 or later has to be installed"
+    ended = subprocess.run(
+        [program, *(() if NODE_FLAGS[0] in arguments else NODE_FLAGS[:2]), *arguments],
+        cwd=HERE,
+        env={**os.environ, "PYTHON": sys.executable, **variables},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{ended.stdout[-8000:]}\n{ended.stderr[-4000:]}"
+    return ended.stdout
