@@ -1,0 +1,209 @@
+"""The admin port over ASGI: probes, look-ups, who may ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from gamecluster.core.events import Event, HandOffRequested
+from gamecluster.core.messages import Position, Tables
+from gamecluster.core.view import ClusterView, NodeView, Status
+from gamecluster.settings import Settings
+from gamecluster.shell.admin import make_admin
+from gamecluster.shell.metrics import Metrics
+
+
+def node_view(name: str, **changes: Any) -> NodeView:
+    view = NodeView(
+        name=name,
+        incarnation=f"{name}_u_1",
+        role="replica",
+        state="alive",
+        ready=True,
+        connections=3,
+        revision="r1",
+        url=f"ws://{name}:4000/socket",
+        draining=False,
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+VIEW = ClusterView(
+    self="arena-2",
+    leader="arena-0",
+    epoch=7,
+    seq=40,
+    in_sync=["arena-0", "arena-2"],
+    status=Status.serving,
+    reason="following arena-0",
+    ready=True,
+    players=5,
+    nodes=[node_view("arena-0", role="leader"), node_view("arena-2")],
+    last_failover=None,
+)
+
+
+class FakeDriver:
+    def __init__(self) -> None:
+        self.is_alive = True
+        self.shown = VIEW
+        self.events: list[Event] = []
+
+    def dispatch(self, event: Event) -> None:
+        self.events.append(event)
+
+    def position(self) -> Position:
+        return Position(7, 40)
+
+    def visible_tables(self) -> Tables:
+        return {"ships": {"p1": {"x": 1.5}}}
+
+    def view(self) -> ClusterView:
+        return self.shown
+
+
+class Admin:
+    def __init__(self, **settings: Any) -> None:
+        self.driver = FakeDriver()
+        self.metrics = Metrics()
+        self.drains = 0
+        app = make_admin(Settings(node="arena-2", name="arena", **settings), self.driver, self.metrics, self._drain)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:4200")
+
+    def _drain(self) -> None:
+        self.drains += 1
+
+
+@pytest.fixture
+async def admin() -> AsyncIterator[Admin]:
+    made = Admin()
+    async with made.http:
+        yield made
+
+
+async def test_the_cluster_is_shown_as_the_node_sees_it_with_its_own_pid(admin: Admin) -> None:
+    answer = (await admin.http.get("/cluster")).json()
+    nodes = answer.pop("nodes")
+    assert answer == {
+        "cluster": "arena",
+        "self": "arena-2",
+        "leader": "arena-0",
+        "epoch": 7,
+        "seq": 40,
+        "inSync": ["arena-0", "arena-2"],
+        "status": "Serving",
+        "reason": "following arena-0",
+        "ready": True,
+        "players": 5,
+        "lastFailover": None,
+    }
+    assert nodes[0]["name"] == "arena-0" and "pid" not in nodes[0]
+    assert nodes[1]["pid"] == os.getpid() and nodes[1]["incarnation"] == "arena-2_u_1"
+
+
+async def test_state_names_groups_and_rooms(admin: Admin) -> None:
+    assert (await admin.http.get("/state")).json() == {"epoch": 7, "seq": 40, "state": {"ships": {"p1": {"x": 1.5}}}}
+    for path, answer in {"/names": {"names": {}}, "/groups": {"groups": {}}, "/rooms": {"rooms": {}}}.items():
+        assert (await admin.http.get(path)).json() == answer
+
+
+async def test_probes(admin: Admin) -> None:
+    for path in ("/livez", "/readyz", "/startupz"):
+        assert (await admin.http.get(path)).status_code == 200
+    admin.driver.shown = msgspec.structs.replace(VIEW, ready=False, status=Status.no_leader, reason="nobody holds it")
+    answer = await admin.http.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "NoLeader: nobody holds it\n")
+    assert (await admin.http.get("/livez")).status_code == 200
+    admin.driver.shown = msgspec.structs.replace(VIEW, nodes=[node_view("arena-2", draining=True)])
+    answer = await admin.http.get("/readyz")
+    assert answer.status_code == 503 and "draining" in answer.text
+    admin.driver.is_alive = False
+    assert (await admin.http.get("/livez")).status_code == 503
+
+
+async def test_metrics_show_the_nodes_view(admin: Admin) -> None:
+    admin.metrics.moved(True, {})
+    admin.metrics.moved(False, {"reason": "gap"})
+    admin.metrics.moved(False, {"reason": "a rule of the game"})
+    admin.driver.shown = msgspec.structs.replace(VIEW, last_failover={"to": "arena-0", "epoch": 7})
+    assert "gamecluster_failovers_total 0.0" in (await admin.http.get("/metrics")).text
+    account = {
+        "from": "arena-0",
+        "to": "arena-2",
+        "epoch": 8,
+        "reason": "r",
+        "detectMilliseconds": 20,
+        "takeoverMilliseconds": 60,
+    }
+    admin.driver.shown = msgspec.structs.replace(VIEW, leader="arena-2", epoch=8, last_failover=account)
+    await admin.http.get("/metrics")
+    lines = (await admin.http.get("/metrics")).text.splitlines()
+    for line in (
+        "gamecluster_epoch 8.0",
+        "gamecluster_is_leader 1.0",
+        "gamecluster_committed_seq 40.0",
+        "gamecluster_players 5.0",
+        "gamecluster_in_sync_members 2.0",
+        "gamecluster_failovers_total 1.0",
+        "gamecluster_failover_blackout_seconds_sum 0.08",
+        'gamecluster_moves_total{outcome="ok"} 1.0',
+        'gamecluster_moves_total{outcome="gap"} 1.0',
+        'gamecluster_moves_total{outcome="rejected"} 1.0',
+    ):
+        assert line in lines
+
+
+async def test_a_hand_over_is_asked_of_the_node(admin: Admin) -> None:
+    for body in ({"to": "arena-0"}, {"to": None}, {}):
+        assert (await admin.http.post("/handoff", json=body)).status_code == 202
+    assert (await admin.http.post("/handoff")).status_code == 202
+    assert [e.to for e in admin.driver.events if isinstance(e, HandOffRequested)] == ["arena-0", None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"to": "arena-9"}', "there is no node 'arena-9'; there are: arena-0, arena-2"),
+        (b'{"to": 7}', "expected"),
+        (b"nonsense", "expected"),
+        (b"[" * 10_000, "expected"),
+    ],
+)
+async def test_a_hand_over_that_makes_no_sense_is_refused(admin: Admin, body: bytes, text: str) -> None:
+    answer = await admin.http.post("/handoff", content=body)
+    assert answer.status_code == 400 and text in answer.json()["error"]
+    assert admin.driver.events == []
+
+
+async def test_a_drain_begins_the_end(admin: Admin) -> None:
+    answer = await admin.http.post("/drain")
+    assert (answer.status_code, answer.json(), admin.drains) == (202, {"draining": True}, 1)
+
+
+async def test_without_a_token_only_this_machine_and_no_foreign_page_may_ask(admin: Admin) -> None:
+    assert (await admin.http.get("/cluster", headers={"Host": "evil.example:4200"})).status_code == 403
+    assert (await admin.http.post("/drain", headers={"Origin": "https://evil.example"})).status_code == 403
+    assert (await admin.http.get("/cluster", headers={"Origin": "http://127.0.0.1:4200"})).status_code == 200
+    assert (await admin.http.get("/cluster", headers={"Host": "localhost:4200"})).status_code == 200
+    assert (await admin.http.get("/livez", headers={"Host": "10.0.0.7:4200"})).status_code == 200
+    assert admin.drains == 0
+
+
+async def test_with_a_token_all_but_probes_and_metrics_need_it() -> None:
+    admin = Admin(host="0.0.0.0", admin_token="s3cret")
+    async with admin.http as http:
+        for path in ("/cluster", "/state", "/names", "/groups", "/rooms", "/dashboard"):
+            assert (await http.get(path)).status_code == 401
+            assert (await http.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
+        for path in ("/handoff", "/drain"):
+            assert (await http.post(path)).status_code == 401
+        for path in ("/livez", "/readyz", "/startupz", "/metrics"):
+            assert (await http.get(path)).status_code == 200
+        right = {"Authorization": "Bearer s3cret", "Host": "arena-2.example"}
+        assert (await http.get("/cluster", headers=right)).status_code == 200
+    assert admin.drains == 0 and admin.driver.events == []
