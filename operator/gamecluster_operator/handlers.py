@@ -13,7 +13,7 @@ from typing import Any
 import kopf
 
 from . import labels as names
-from .kube import KINDS, Kube, KubeError
+from .kube import KINDS, Conflict, Kube, KubeError
 from .labels import IN_SYNC, NEVER_HELD, Object
 from .queue import WorkQueue
 from .reconciler import Reconciler
@@ -22,6 +22,7 @@ from .store import Key, Store, key_of
 
 log = logging.getLogger(__name__)
 
+CONFLICT_SECONDS = 0.3
 WATCHED = ("GameCluster", "StatefulSet", "Pod", "Lease", "Secret", "Service")
 LISTED = (*WATCHED, "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget")
 
@@ -118,6 +119,9 @@ class Loop:
         try:
             async with asyncio.timeout(60):
                 seconds = await self.reconciler.reconcile(key)
+        except Conflict as error:  # somebody was faster: what they wrote is on its way here
+            log.debug("%s/%s again at once: %s", *key, error)
+            self.queue.done(key, CONFLICT_SECONDS)
         except (KubeError, TimeoutError) as error:
             self._failed(key, f"{type(error).__name__}: {error}", trace=False)
         except Exception as error:

@@ -48,7 +48,8 @@ class Kube(Protocol):
         ...
 
     async def apply_status(self, obj: Object) -> Object:
-        """The same for a GameCluster's status."""
+        """The same for a GameCluster's status; on condition that ``metadata.resourceVersion`` still is the object's, so that no status
+        ends up at another object of the same name. (A UID is ignored there.)"""
         ...
 
     async def replace(self, obj: Object) -> Object:
@@ -121,7 +122,12 @@ class LightKube:
 
     async def merge(self, kind: str, namespace: str, name: str, patch: Object) -> Object:
         call = self._client.patch(_resource(kind), name, patch, namespace=namespace, patch_type=PatchType.MERGE)
-        return await self._call(kind, call)
+        try:
+            return await self._call(kind, call)
+        except Refused as error:
+            if "metadata.uid" in str(error):  # to the API server another UID is not a conflict but a wrong field
+                raise Conflict(str(error)) from error
+            raise
 
     async def delete(self, kind: str, namespace: str, name: str, grace_seconds: int | None = None) -> None:
         try:

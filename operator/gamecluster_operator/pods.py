@@ -29,7 +29,8 @@ class Pods(Protocol):
 
 
 class AdminPods:
-    def __init__(self) -> None:
+    def __init__(self, port: int = ADMIN_PORT) -> None:
+        self._port = port
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False)
 
@@ -41,7 +42,7 @@ class AdminPods:
     async def hand_off(self, pod: ObservedPod, token: str, to: str | None) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                answer = await self._client.post(f"{_url(pod)}/handoff", json={"to": to}, headers=_headers(token))
+                answer = await self._client.post(f"{self._url(pod)}/handoff", json={"to": to}, headers=_headers(token))
             log.info("asked %s to hand over to %s: %s", pod.name, to or "anyone", answer.status_code)
         except (TimeoutError, httpx.HTTPError) as error:
             log.warning("asked %s to hand over, without an answer: %r", pod.name, error)
@@ -52,16 +53,15 @@ class AdminPods:
     async def _ask(self, pod: ObservedPod, token: str) -> Telling | None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                answer = await self._client.get(f"{_url(pod)}/cluster", headers=_headers(token))
+                answer = await self._client.get(f"{self._url(pod)}/cluster", headers=_headers(token))
             return telling(answer.json()) if answer.status_code == 200 else None
         except (TimeoutError, httpx.HTTPError, ValueError) as error:
             log.debug("%s does not answer: %r", pod.name, error)
             return None
 
-
-def _url(pod: ObservedPod) -> str:
-    host = f"[{pod.address}]" if ":" in pod.address else pod.address
-    return f"http://{host}:{ADMIN_PORT}"
+    def _url(self, pod: ObservedPod) -> str:
+        host = f"[{pod.address}]" if ":" in pod.address else pod.address
+        return f"http://{host}:{self._port}"
 
 
 def _headers(token: str) -> dict[str, str]:

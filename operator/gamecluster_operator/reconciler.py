@@ -130,7 +130,7 @@ class Reconciler:
         if current == previous:
             return
         identity = {"apiVersion": names.API_VERSION, "kind": "GameCluster"}
-        where = {key: meta[key] for key in ("name", "namespace", "uid")}
+        where = {key: meta[key] for key in ("name", "namespace", "resourceVersion")}
         self.store.put(await self.kube.apply_status({**identity, "metadata": where, "status": current}))
 
     async def _say(self, body: Object, item: News, now: datetime) -> None:

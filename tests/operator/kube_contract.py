@@ -1,0 +1,136 @@
+"""What the operator needs of an API server. Both the fake one (test_fake_kube.py) and a real one (apiserver/) pass this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gamecluster_operator.kube import Conflict, Kube, Refused
+from gamecluster_operator.labels import Object
+from gamecluster_operator.store import is_ours
+
+NAMESPACE = "contract"
+
+
+def service(name: str, port: int = 4000, **labels: str) -> Object:
+    ports = [{"name": "client", "port": port, "targetPort": "client", "protocol": "TCP"}]
+    meta = {"name": name, "namespace": NAMESPACE, "labels": {"kept": "yes", **labels}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": {"a": "b"}, "ports": ports}}
+
+
+def lease(name: str) -> Object:
+    meta = {"name": name, "namespace": NAMESPACE, "annotations": {"gamecluster.dev/in-sync": ""}}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": {"leaseTransitions": 0}}
+
+
+def game_cluster(name: str) -> Object:
+    spec = {"image": "x", "targets": ["a:B"], "replicas": 1}
+    meta = {"name": name, "namespace": NAMESPACE}
+    return {"apiVersion": "gamecluster.dev/v1alpha1", "kind": "GameCluster", "metadata": meta, "spec": spec}
+
+
+def ours(obj: Object) -> list[Any]:
+    return [entry["fieldsV1"] for entry in obj["metadata"]["managedFields"] if is_ours(entry)]
+
+
+def status_of(obj: Object, status: Object) -> Object:
+    meta = {key: obj["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": meta, "status": status}
+
+
+class KubeContract:
+    """Subclasses have a fixture ``kube``."""
+
+    async def test_what_is_not_there_is_none(self, kube: Kube) -> None:
+        assert await kube.get("Lease", NAMESPACE, "absent") is None
+
+    async def test_what_was_created_is_there_with_its_kind(self, kube: Kube) -> None:
+        await kube.create(lease("created"))
+        found = await kube.get("Lease", NAMESPACE, "created")
+        assert found is not None and found["kind"] == "Lease" and found["metadata"]["uid"]
+
+    async def test_creating_twice_is_a_conflict(self, kube: Kube) -> None:
+        await kube.create(lease("twice"))
+        with pytest.raises(Conflict):
+            await kube.create(lease("twice"))
+
+    async def test_a_name_that_cannot_be_is_refused(self, kube: Kube) -> None:
+        with pytest.raises(Refused, match="name"):
+            await kube.apply(service("Not_A_Name"))
+
+    async def test_applying_creates_and_applying_again_changes_nothing(self, kube: Kube) -> None:
+        first = await kube.apply(service("applied"))
+        again = await kube.apply(service("applied"))
+        assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+        assert ours(again) == ours(first) != []
+
+    async def test_what_is_no_longer_applied_goes(self, kube: Kube) -> None:
+        await kube.apply(service("shrinks", gone="soon"))
+        found = await kube.apply(service("shrinks"))
+        assert found["metadata"]["labels"] == {"kept": "yes"}
+
+    async def test_who_changes_a_field_of_ours_takes_it_from_us(self, kube: Kube) -> None:
+        before = await kube.apply(service("tampered"))
+        after = await kube.merge("Service", NAMESPACE, "tampered", {"spec": {"selector": {"a": "other"}}})
+        assert ours(after) != ours(before)
+        again = await kube.apply(service("tampered"))
+        assert again["spec"]["selector"] == {"a": "b"}
+        assert ours(again) == ours(before)
+
+    async def test_who_adds_a_field_takes_nothing(self, kube: Kube) -> None:
+        before = await kube.apply(service("added"))
+        after = await kube.merge("Service", NAMESPACE, "added", {"metadata": {"annotations": {"theirs": "yes"}}})
+        assert ours(after) == ours(before)
+
+    async def test_replacing_is_conditional_on_the_version(self, kube: Kube) -> None:
+        old = await kube.create(lease("versioned"))
+        await kube.merge("Lease", NAMESPACE, "versioned", {"spec": {"leaseTransitions": 1}})
+        with pytest.raises(Conflict):
+            await kube.replace({**old, "spec": {"leaseTransitions": 2}})
+        now = await kube.get("Lease", NAMESPACE, "versioned")
+        assert now is not None and now["spec"]["leaseTransitions"] == 1
+        after = await kube.replace({**now, "spec": {"leaseTransitions": 2}})
+        assert int(after["metadata"]["resourceVersion"]) > int(now["metadata"]["resourceVersion"])
+
+    async def test_merging_is_conditional_on_the_uid(self, kube: Kube) -> None:
+        made = await kube.create(lease("unique"))
+        label = {"metadata": {"uid": made["metadata"]["uid"], "labels": {"x": "y"}}}
+        assert (await kube.merge("Lease", NAMESPACE, "unique", label))["metadata"]["labels"] == {"x": "y"}
+        with pytest.raises(Conflict):
+            await kube.merge("Lease", NAMESPACE, "unique", {"metadata": {"uid": "another", "labels": {"x": None}}})
+
+    async def test_merging_null_removes(self, kube: Kube) -> None:
+        await kube.apply(service("labelled", more="x"))
+        after = await kube.merge("Service", NAMESPACE, "labelled", {"metadata": {"labels": {"more": None}}})
+        assert after["metadata"]["labels"] == {"kept": "yes"}
+
+    async def test_deleting_what_is_not_there_does_nothing(self, kube: Kube) -> None:
+        await kube.create(lease("deleted"))
+        await kube.delete("Lease", NAMESPACE, "deleted")
+        await kube.delete("Lease", NAMESPACE, "deleted")
+        assert await kube.get("Lease", NAMESPACE, "deleted") is None
+
+    async def test_a_list_has_what_the_labels_choose(self, kube: Kube) -> None:
+        one = await kube.apply(service("listed-1", list="here"))
+        await kube.apply(service("listed-2", list="there"))
+        for namespace in (NAMESPACE, None):
+            found, version = await kube.list("Service", namespace, "list=here")
+            assert [(o["kind"], o["metadata"]["name"]) for o in found] == [("Service", "listed-1")]
+            assert version >= int(one["metadata"]["resourceVersion"])
+
+    async def test_a_status_is_written_apart_from_the_spec(self, kube: Kube) -> None:
+        made = await kube.create(game_cluster("told"))
+        status = {"leader": "told-0", "epoch": 1, "inSync": ["told-0"]}
+        first = await kube.apply_status(status_of(made, status))
+        assert first["status"] == status
+        assert first["metadata"]["generation"] == made["metadata"]["generation"]
+        again = await kube.apply_status(status_of(first, status))
+        assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+        less = await kube.apply_status(status_of(first, {"leader": ""}))
+        assert less["status"] == {"leader": ""}
+
+    async def test_a_status_of_an_earlier_version_is_a_conflict(self, kube: Kube) -> None:
+        made = await kube.create(game_cluster("reborn"))
+        await kube.merge("GameCluster", NAMESPACE, "reborn", {"spec": {"replicas": 2}})
+        with pytest.raises(Conflict):
+            await kube.apply_status(status_of(made, {"leader": "x"}))
