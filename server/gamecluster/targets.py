@@ -103,8 +103,9 @@ def _module(target: str, name: str) -> ModuleType:
 def _broken(target: str, error: BaseException) -> ConfigurationError:
     if not isinstance(error, (Exception, SystemExit)):
         raise error
-    where = traceback.extract_tb(error.__traceback__)[-1:]
-    line = f" ({where[0].filename}:{where[0].lineno})" if where else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent != Path(__file__).parent] or frames
+    line = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
     return ConfigurationError(f"{target} can't be imported: {type(error).__name__}: {error}{line}")
 
 

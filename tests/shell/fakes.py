@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from gamecluster.core.effects import Answer
 from gamecluster.core.events import Event, PlayerJoined, PlayerMoved, Published
 from gamecluster.core.messages import Position, Tables
+from gamecluster.core.view import ClusterView, NodeView, Status
 from gamecluster.shell.clients import Hub
 from gamecluster.shell.connection import Connection
 
@@ -123,3 +126,33 @@ class FakeClient:
         self.hub.answer(Answer(backend.last_request, True, welcome, join=True))
         [reply] = self.hear()
         return reply
+
+
+def node_view(name: str, **changes: Any) -> NodeView:
+    view = NodeView(
+        name=name,
+        incarnation=f"{name}_u_1",
+        role="replica",
+        state="alive",
+        ready=True,
+        connections=3,
+        revision="r1",
+        url=f"ws://{name}:4000/socket",
+        draining=False,
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+VIEW = ClusterView(
+    self="arena-2",
+    leader="arena-0",
+    epoch=7,
+    seq=40,
+    in_sync=["arena-0", "arena-2"],
+    status=Status.serving,
+    reason="following arena-0",
+    ready=True,
+    players=5,
+    nodes=[node_view("arena-0", role="leader"), node_view("arena-2")],
+    last_failover=None,
+)

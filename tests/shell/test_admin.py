@@ -9,43 +9,14 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from tests.shell.fakes import VIEW, node_view
 
 from gamecluster.core.events import Event, HandOffRequested
 from gamecluster.core.messages import Position, Tables
-from gamecluster.core.view import ClusterView, NodeView, Status
+from gamecluster.core.view import ClusterView, Status
 from gamecluster.settings import Settings
 from gamecluster.shell.admin import make_admin
 from gamecluster.shell.metrics import Metrics
-
-
-def node_view(name: str, **changes: Any) -> NodeView:
-    view = NodeView(
-        name=name,
-        incarnation=f"{name}_u_1",
-        role="replica",
-        state="alive",
-        ready=True,
-        connections=3,
-        revision="r1",
-        url=f"ws://{name}:4000/socket",
-        draining=False,
-    )
-    return msgspec.structs.replace(view, **changes)
-
-
-VIEW = ClusterView(
-    self="arena-2",
-    leader="arena-0",
-    epoch=7,
-    seq=40,
-    in_sync=["arena-0", "arena-2"],
-    status=Status.serving,
-    reason="following arena-0",
-    ready=True,
-    players=5,
-    nodes=[node_view("arena-0", role="leader"), node_view("arena-2")],
-    last_failover=None,
-)
 
 
 class FakeDriver:

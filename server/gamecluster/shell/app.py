@@ -87,9 +87,9 @@ def connection_token(query: Mapping[str, str], subprotocols: Sequence[str]) -> s
     """A token given at the handshake: as a query parameter, or as phoenix.js does it, as a subprotocol."""
     for offered in subprotocols:
         if offered.startswith(TOKEN_SUBPROTOCOL):
-            encoded = offered.removeprefix(TOKEN_SUBPROTOCOL).replace("+", "-").replace("/", "_")
+            encoded = offered.removeprefix(TOKEN_SUBPROTOCOL).replace("-", "+").replace("_", "/")
             try:
-                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+                return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
             except (binascii.Error, ValueError):
                 return None
     return query.get("token")
