@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +94,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         try:
             outcome = asyncio.run(run(options.count, options.players, options.seed, Path(folder), verbose=True))
-        except* AssertionError as errors:
-            print(f"seed {options.seed}: {errors.exceptions[0]}")
+        except (AssertionError, ExceptionGroup) as error:
+            traceback.print_exception(error)
+            print(f"seed {options.seed}: the cluster did not recover")
             return 1
     print(outcome.report(options.count))
     return 1 if outcome.lost or outcome.doubled or outcome.wrong else 0

@@ -67,6 +67,8 @@ class Socket:
                 reply = await answer
         finally:
             self._waiting.pop(reference, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # seen: the send may have failed first
         if reply["status"] != "ok":
             raise Refused(reply["response"])
         response: Payload = reply["response"]
