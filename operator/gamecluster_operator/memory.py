@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .labels import Object
 from .observed import Observed, ObservedPod, Telling
-from .record import Incarnation, Record, name_of, uid_of
+from .record import Record, name_of, uid_of
 
 
 @dataclass
@@ -24,14 +24,14 @@ class Memory:
     """The epoch in which the operator itself named a leader last."""
     gone_since: dict[str, float] = field(default_factory=dict)
     ending_since: dict[str, float] = field(default_factory=dict)
-    _asked_of: tuple[Incarnation | None, int] | None = None
+    _asked_of: tuple[object, ...] | None = None
     _watched: Record | None = None
 
     def is_asking_due(self, observed: Observed, now: float, every_seconds: float) -> bool:
-        return now - self.asked_at >= every_seconds or _leadership(observed.record) != self._asked_of
+        return now - self.asked_at >= every_seconds or _leadership(observed) != self._asked_of
 
     def asked(self, observed: Observed, tellings: dict[str, Telling | None], now: float) -> None:
-        self.tellings, self.asked_at, self._asked_of = tellings, now, _leadership(observed.record)
+        self.tellings, self.asked_at, self._asked_of = tellings, now, _leadership(observed)
 
     def watch(self, observed: Observed, now: float) -> None:
         """Starts and stops the clocks. A record that changes, if only by a renewal, is a sign of life of its holder."""
@@ -52,8 +52,11 @@ class Memory:
         return self.not_leading_since is None or now - self.not_leading_since < patience_seconds
 
 
-def _leadership(record: Record | None) -> tuple[Incarnation | None, int] | None:
-    return (record.holder, record.epoch) if record else None
+def _leadership(observed: Observed) -> tuple[object, ...] | None:
+    """What, when it changes, makes an earlier answer worthless."""
+    record, pod = observed.record, holder_pod(observed)
+    life = (pod.restarts, pod.running, pod.ready) if pod else None
+    return (record.holder, record.epoch, life) if record else None
 
 
 def confirms(observed: Observed) -> bool:

@@ -52,7 +52,9 @@ class FakeKube:
         _check(obj)
         id = id_of(obj)
         before = self.objects.get(id)
-        after = copy.deepcopy(before) if before else {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {}}
+        after = (
+            copy.deepcopy(before) if before else {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {}}
+        )
         fields = _leaves(obj)
         for path in self._ours.get(id, set()) - fields.keys():
             _remove(after, path)
@@ -120,7 +122,9 @@ class FakeKube:
     def _save(self, verb: str, obj: Object) -> Object:
         id, meta = id_of(obj), obj["metadata"]
         before = self.objects.get(id)
-        managed = [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": sorted(map(list, self._ours.get(id, ())))}]
+        managed = [
+            {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": sorted(map(list, self._ours.get(id, ())))}
+        ]
         meta["managedFields"] = managed
         if before is None:
             meta.setdefault("uid", f"uid-{self._version + 1}")
