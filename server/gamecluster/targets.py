@@ -105,7 +105,7 @@ def _broken(target: str, error: BaseException) -> ConfigurationError:
         raise error
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).parent != Path(__file__).parent] or frames
-    line = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    line = f" ({own[-1].filename}:{own[-1].lineno})" if own and not isinstance(error, SyntaxError) else ""
     return ConfigurationError(f"{target} can't be imported: {type(error).__name__}: {error}{line}")
 
 

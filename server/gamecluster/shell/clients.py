@@ -23,7 +23,7 @@ from ..settings import Settings
 from .connection import Bucket, Connection
 from .joins import Tokens, Unwelcome, read_join, take_count
 from .metrics import Metrics
-from .outbox import ClientSocket, Outbox, text_frame
+from .outbox import ClientSocket, Flusher, Outbox, text_frame
 from .topics import Topics
 
 GAME = "game"
@@ -81,8 +81,9 @@ class Hub:
         self._tokens = tokens
         self._metrics = metrics
         self._clock = clock
+        self._flusher = Flusher(clock.call_soon)
         self._connections: dict[int, Connection] = {}
-        self._topics = Topics(self._send)
+        self._topics = Topics(self._drop)
         self._waiting: dict[int, _Waiting] = {}
         self._numbers = 0
         self._counted = 0
@@ -110,7 +111,7 @@ class Hub:
             number,
             socket,
             Session(vsn, self._serves, now),
-            Outbox(socket, self._clock.call_soon),
+            Outbox(socket, self._flusher),
             Bucket(self._rate, now),
             token,
         )
@@ -230,8 +231,9 @@ class Hub:
                 continue  # dropped meanwhile: it did not read
             match output:
                 case Send(frame):
-                    self._send(connection, text_frame(frame))
                     self._count_sent(1)
+                    if not connection.outbox.send(text_frame(frame)):
+                        self._drop(connection)
                 case JoinRequested(topic="game"):
                     self._join_game(connection, output)
                 case JoinRequested():
@@ -365,14 +367,11 @@ class Hub:
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
-    def _send(self, connection: Connection, frame: bytes) -> None:
-        if not connection.is_open:
-            return
-        if not connection.outbox.send(frame):
-            self._metrics.slow_consumers.inc()
-            log.warning("client %d dropped: it does not read what it is sent", connection.number)
-            connection.socket.abort()
-            self._forget(connection)
+    def _drop(self, connection: Connection) -> None:
+        self._metrics.slow_consumers.inc()
+        log.warning("client %d dropped: it does not read what it is sent", connection.number)
+        connection.socket.abort()
+        self._forget(connection)
 
     def _count_sent(self, frames: int) -> None:
         self._metrics.messages_out.inc(frames)

@@ -39,38 +39,50 @@ def text_frame(data: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + data
 
 
-class Outbox:
-    """``call_soon`` is the event loop's. ``send`` says False when the client is to be dropped."""
+class Flusher:
+    """One callback per turn of the event loop for all outboxes that have got something. ``call_soon``: the loop's."""
 
-    def __init__(self, socket: ClientSocket, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        self._socket = socket
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
+        self._outboxes: list[Outbox] = []
+
+    def add(self, outbox: Outbox) -> None:
+        if not self._outboxes:
+            self._call_soon(self._flush)
+        self._outboxes.append(outbox)
+
+    def _flush(self) -> None:
+        outboxes, self._outboxes = self._outboxes, []
+        for outbox in outboxes:
+            outbox.flush()
+
+
+class Outbox:
+    """In ``_flusher`` from the first frame that waits until the end of the turn; after that ``flush`` is the socket's to
+    call, when the client has caught up."""
+
+    __slots__ = ("_bytes", "_flusher", "_frames", "_socket")
+
+    def __init__(self, socket: ClientSocket, flusher: Flusher) -> None:
+        self._socket = socket
+        self._flusher = flusher
         self._frames: list[bytes] = []
         self._bytes = 0
-        self._scheduled = False
 
     def send(self, frame: bytes) -> bool:
-        """``frame`` is a ready WebSocket frame."""
-        if self._is_full(len(frame)):
+        """Queues a ready WebSocket frame. False: the client does not read, and is to be dropped."""
+        if self._frames and (len(self._frames) >= MAX_FRAMES or self._bytes + len(frame) > MAX_BYTES):
             self.flush()
             if self._frames:
                 return False
+        if not self._frames:
+            self._flusher.add(self)
         self._frames.append(frame)
         self._bytes += len(frame)
-        if not self._scheduled:
-            self._scheduled = True
-            self._call_soon(self._flush_later)
         return True
 
     def flush(self) -> None:
-        """Writes what waits, unless the client is behind. Called again when it has caught up."""
+        """Writes what waits, unless the client is behind."""
         if self._frames and self._socket.is_writable():
             frames, self._frames, self._bytes = self._frames, [], 0
             self._socket.write(frames)
-
-    def _flush_later(self) -> None:
-        self._scheduled = False
-        self.flush()
-
-    def _is_full(self, more: int) -> bool:
-        return len(self._frames) >= MAX_FRAMES or (self._bytes + more > MAX_BYTES and bool(self._frames))

@@ -9,13 +9,12 @@ from ..phoenix.codec import Vsn, encode_broadcast
 from .connection import Connection
 from .outbox import text_frame
 
-Send = Callable[[Connection, bytes], None]
-"""Queues a ready WebSocket frame for a client. May drop the client, and so change who is subscribed."""
-
 
 class Topics:
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    """``drop`` is called for a client that does not read; it unsubscribes it."""
+
+    def __init__(self, drop: Callable[[Connection], None]) -> None:
+        self._drop = drop
         self._members: dict[str, dict[int, Connection]] = {}
         self._since: dict[tuple[str, int], Position] = {}
         """Where a join's answer was ahead of what is broadcast next, until a broadcast has passed it."""
@@ -43,12 +42,16 @@ class Topics:
         if position is not None and self._since:
             members = self._passed(topic, members, position)
         frames: dict[Vsn, bytes] = {}
+        slow = []
         for connection in members:
             vsn = connection.session.vsn
             frame = frames.get(vsn)
             if frame is None:
                 frame = frames[vsn] = text_frame(encode_broadcast(vsn, topic, event, payload))
-            self._send(connection, frame)
+            if not connection.outbox.send(frame):
+                slow.append(connection)
+        for connection in slow:
+            self._drop(connection)
         return len(members)
 
     def _passed(self, topic: str, members: Iterable[Connection], position: Position) -> list[Connection]:
