@@ -6,6 +6,7 @@ import { connect } from "./client.js";
 const MOVES_MILLISECONDS = 50; // between moves while a key is held
 const MOST_UNANSWERED = 20; // a second's worth: no more are made while the connection is away
 const SHIP_RADIUS = 10;
+const NAME_PIXELS = 13; // on a small screen, where the board shrinks, names are drawn larger
 const OWN_COLOUR = "#ef5350";
 const OTHER_COLOUR = "#4f8cff";
 
@@ -47,10 +48,17 @@ function showStatus(status) {
 game.on("status", showStatus);
 byId("notice").querySelector("button").addEventListener("click", () => game.rejoin());
 
+function showPosition() {
+  Object.assign(document.body.dataset, game.position);
+}
+
+game.on("state", showPosition);
+game.on("patch", showPosition);
+
 function showFacts() {
   const { epoch, seq } = game.position;
   const ships = Object.entries(game.state.ships ?? {});
-  Object.assign(document.body.dataset, { epoch, seq, players: ships.length });
+  document.body.dataset.players = ships.length;
   byId("position").textContent = `${epoch} · ${seq}`;
   byId("latency").textContent = game.latency === null ? "–" : `${game.latency.toFixed(1)} ms`;
   byId("count").textContent = String(ships.length);
@@ -145,7 +153,7 @@ function drawShip(id, { x, y }, colour) {
   pen.arc(x, y, SHIP_RADIUS, 0, 2 * Math.PI);
   pen.fill();
   pen.fillStyle = "#e6e9f2";
-  pen.font = "13px system-ui, sans-serif";
+  pen.font = `${NAME_PIXELS * Math.max(1, (0.8 * board.width) / board.clientWidth)}px system-ui, sans-serif`;
   pen.textAlign = "center";
   const half = pen.measureText(id).width / 2 + 4;
   const nameX = Math.min(Math.max(x, half), board.width - half);
