@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+import hypothesis
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.shell.fakes import FakeBackend, FakeClient, FakeClock, FakeSocket, payload_of
 
 from gamecluster import Channel, Rejected, on
@@ -551,3 +554,59 @@ def test_at_the_end_everyone_is_sent_elsewhere_with_1012(stage: Stage) -> None:
 def test_text_frames_have_the_right_header(size: int) -> None:
     data = json.dumps("x" * max(size - 2, 0)).encode()
     assert payload_of(text_frame(data)) == json.loads(data)
+
+
+frames = st.one_of(
+    st.text(max_size=20),
+    st.tuples(
+        st.sampled_from([None, "1", "2", 3]),
+        st.integers(0, 3),
+        st.sampled_from(["game", "room:1", "room:2", "room:", "phoenix", "lobby"]),
+        st.sampled_from(["phx_join", "phx_leave", "heartbeat", "move", "shout", "whisper", "crash", "phx_reply"]),
+        st.dictionaries(
+            st.sampled_from(["player", "token", "nonce", "n", "name", "to", "x"]),
+            st.one_of(st.none(), st.text(max_size=4), st.integers(), st.lists(st.integers(), max_size=2)),
+            max_size=3,
+        ),
+    ).map(lambda frame: json.dumps(frame)),
+)
+happenings = st.one_of(
+    st.tuples(st.just("says"), st.integers(0, 2), frames),
+    st.tuples(st.sampled_from(["answers", "refuses", "forgets"]), st.integers(0, 5), st.none()),
+    st.tuples(st.sampled_from(["loses", "stops reading", "replaces", "broadcasts"]), st.integers(0, 2), st.none()),
+)
+
+
+@hypothesis.settings(max_examples=150, deadline=None)
+@given(st.lists(happenings, max_size=60))
+def test_whatever_clients_do_the_hub_goes_on_and_keeps_nothing_of_those_who_left(script: list[Any]) -> None:
+    stage = Stage(limit_messages_per_second=20)
+    clients = [stage.client() for _ in range(3)]
+    for what, index, frame in script:
+        asked = [e for e in stage.backend.events if isinstance(e, (PlayerJoined, PlayerMoved))]
+        match what:
+            case "says":
+                stage.hub.received(clients[index].connection, frame)
+            case "answers" | "refuses" if index < len(asked):
+                request = asked[index]
+                is_join = what == "answers" and isinstance(request, PlayerJoined)
+                response = {"stay": "s"} if is_join else {"reason": "no"}
+                stage.hub.answer(Answer(request.request, what == "answers", response, join=is_join))
+            case "loses":
+                stage.hub.disconnected(clients[index].connection)
+            case "stops reading":
+                clients[index].socket.writable = False
+            case "replaces":
+                for player in list(clients[index].connection.players.values()):
+                    stage.hub.replace(Replace(clients[index].connection.number, player))
+            case "broadcasts":
+                stage.hub.deliver(Deliver("room:1", "news", b'"' + b"x" * 400_000 + b'"'))
+                stage.hub.deliver_patch(DeliverPatch(1, 11 + index, []))
+        stage.clock.turn()
+    for client in clients:
+        stage.hub.disconnected(client.connection)
+        assert not client.connection.players and not client.connection.channels
+    assert len(stage.hub) == 0
+    assert not any(stage.hub._topics.has(topic) for topic in ("game", "room:1", "room:2"))
+    joined = {(e.connection, e.player) for e in stage.backend.of(PlayerJoined)}
+    assert {(e.connection, e.player) for e in stage.backend.of(PlayerLeft)} <= joined

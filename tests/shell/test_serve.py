@@ -77,6 +77,17 @@ async def test_a_node_that_ended_leaves_its_ports_and_folder_to_the_next(tmp_pat
     assert first.removesuffix("_1") == second.removesuffix("_2")
 
 
+async def test_only_a_second_interrupt_skips_the_hand_over() -> None:
+    stop = Stop()
+    stop.ask("POST /drain")
+    stop.signalled(signal.SIGTERM)
+    stop.signalled(signal.SIGTERM)
+    stop.signalled(signal.SIGINT)
+    assert stop.asked.is_set() and not stop.hurried.is_set() and stop.reason == "POST /drain"
+    stop.signalled(signal.SIGINT)
+    assert stop.hurried.is_set()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_process_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     port, mesh, admin = free_ports(3)

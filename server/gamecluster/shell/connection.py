@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
 from ..channel import ChannelRuntime
-from ..phoenix.session import Session
+from ..core.events import Event
+from ..core.messages import Position, Tables
+from ..phoenix.session import Output, Session
 from .outbox import ClientSocket, Outbox
+
+
+class Backend(Protocol):
+    """What clients need of the node's driver."""
+
+    def dispatch(self, event: Event) -> None: ...
+
+    def position(self) -> Position: ...
+
+    def visible_tables(self) -> Tables: ...
 
 
 class Bucket:
@@ -43,3 +58,7 @@ class Connection:
         """By the number that the session gave the join."""
         self.waiting = 0
         """Requests that the node has not answered yet."""
+
+
+Perform = Callable[[Connection, Iterable[Output]], None]
+"""Does what a session's method has returned."""

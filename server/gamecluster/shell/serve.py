@@ -1,7 +1,7 @@
 """One node, from its settings to its end: puts the parts together, listens, and goes without loss when it is told to.
 
 The end, on SIGTERM, SIGINT or POST /drain: new clients are turned away, the node hands over what it holds (at most 20 s),
-clients are sent elsewhere with 1012, listeners and links close. A second signal skips the waiting.
+clients are sent elsewhere with 1012, listeners and links close. A second SIGINT skips the waiting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import random
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -44,19 +44,23 @@ log = logging.getLogger("gamecluster.serve")
 
 
 class Stop:
-    """How a node is told to go. ``ask`` twice to have it hurry."""
+    """How a node is told to go. Being told again changes nothing, but for a second SIGINT: somebody is waiting for it."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurried = asyncio.Event()
         self.reason = ""
+        self._interrupts = 0
 
     def ask(self, reason: str) -> None:
-        if self.asked.is_set():
+        self.reason = self.reason or reason
+        self.asked.set()
+
+    def signalled(self, number: signal.Signals) -> None:
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
             self.hurried.set()
-        else:
-            self.reason = reason
-            self.asked.set()
+        self.ask(number.name)
 
 
 def run(settings: Settings, targets: Sequence[str]) -> None:
@@ -184,7 +188,7 @@ class _Parts:
         if not done:
             log.warning("nobody has taken over within %.0f s: going all the same", DRAIN_SECONDS)
         elif not self._driver.drained.is_set():
-            log.warning("told twice to go: not waiting for the hand-over")
+            log.warning("interrupted again: not waiting for the hand-over")
 
     async def _say_goodbye(self, serving: Sequence[asyncio.Task[None]]) -> None:
         """The driver and the mesh still run: the leader hears whose sockets are gone."""
@@ -226,8 +230,7 @@ def _signals(stop: Stop) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
-        ask: Callable[[str], None] = stop.ask
-        loop.add_signal_handler(number, ask, number.name)
+        loop.add_signal_handler(number, stop.signalled, number)
     try:
         yield
     finally:

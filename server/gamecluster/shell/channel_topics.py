@@ -1,0 +1,93 @@
+"""The topics that a game developer's Channel classes answer for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import assert_never
+
+from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction
+from ..core.events import Published
+from ..phoenix.codec import encode_json
+from ..phoenix.session import JoinRequested, LeftTopic, Pushed
+from .connection import Backend, Connection, Perform
+from .joins import Unwelcome, checked
+from .topics import Topics
+
+log = logging.getLogger("gamecluster.channels")
+
+
+class ChannelTopics:
+    """A topic goes to the first of ``classes`` that matches."""
+
+    def __init__(self, classes: Sequence[type[Channel]], backend: Backend, topics: Topics, perform: Perform) -> None:
+        self._classes = tuple(classes)
+        self._backend = backend
+        self._topics = topics
+        self._perform = perform
+
+    def serves(self, topic: str) -> bool:
+        return self._class_for(topic) is not None
+
+    def join(self, connection: Connection, asked: JoinRequested) -> None:
+        channel_class = self._class_for(asked.topic)
+        assert channel_class is not None, "the session asks for topics that are served only"
+        runtime = ChannelRuntime(channel_class, asked.topic)
+        try:
+            reaction = runtime.join(checked(asked.payload))
+        except Unwelcome as error:
+            self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
+            return
+        if reaction.error is not None:
+            _log_crash(asked.topic, "join", reaction.error)
+            self._perform(connection, connection.session.crash_topic(asked.channel))
+        elif not reaction.ok:
+            self._perform(connection, connection.session.refuse_join(asked.channel, reaction.response))
+        else:
+            connection.channels[asked.channel] = runtime
+            self._topics.subscribe(asked.topic, connection)
+            self._perform(connection, connection.session.accept_join(asked.channel, reaction.response))
+            self._send_outputs(connection, asked.channel, asked.topic, reaction)
+
+    def push(self, connection: Connection, pushed: Pushed) -> None:
+        try:
+            payload = checked(pushed.payload)
+        except Unwelcome as error:
+            self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, error.response))
+            return
+        reaction = connection.channels[pushed.channel].push(pushed.event, payload)
+        if reaction.error is not None:
+            _log_crash(pushed.topic, pushed.event, reaction.error)
+            del connection.channels[pushed.channel]
+            self._topics.unsubscribe(pushed.topic, connection)
+            self._perform(connection, connection.session.crash_topic(pushed.channel))
+            return
+        self._send_outputs(connection, pushed.channel, pushed.topic, reaction)
+        reply = connection.session.reply(pushed.channel, pushed.ref, reaction.ok, reaction.response)
+        self._perform(connection, reply)
+
+    def left(self, connection: Connection, left: LeftTopic) -> None:
+        self._topics.unsubscribe(left.topic, connection)
+        runtime = connection.channels.pop(left.channel, None)
+        if runtime is not None:
+            reaction = runtime.leave()
+            if reaction.error is not None:
+                _log_crash(left.topic, "leave", reaction.error)
+            self._send_outputs(connection, left.channel, left.topic, reaction)
+
+    def _send_outputs(self, connection: Connection, channel: int, topic: str, reaction: Reaction) -> None:
+        for output in reaction.outputs:
+            match output:
+                case Push(event, payload):
+                    self._perform(connection, connection.session.push(channel, event, payload))
+                case Publish(event, payload):
+                    self._backend.dispatch(Published(topic, event, encode_json(payload)))
+                case _:
+                    assert_never(output)
+
+    def _class_for(self, topic: str) -> type[Channel] | None:
+        return next((c for c in self._classes if c.matches(topic)), None)
+
+
+def _log_crash(topic: str, event: str, traceback: str) -> None:
+    log.warning("channel %r failed in %r\n%s", topic, event, traceback)

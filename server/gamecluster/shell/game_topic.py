@@ -1,0 +1,146 @@
+"""Topic ``game``: joins and moves of this pod's clients go to the node, its answers and the patches come back."""
+
+from __future__ import annotations
+
+from msgspec import Raw, Struct
+
+from ..core.effects import Answer, DeliverPatch, DeliverState
+from ..core.events import PlayerJoined, PlayerLeft, PlayerMoved
+from ..core.messages import Fields, Position
+from ..phoenix.codec import Ref, encode_json
+from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
+from .connection import Backend, Connection, Perform
+from .joins import Tokens, Unwelcome, checked, read_join, take_count
+from .metrics import Metrics
+from .topics import Topics
+
+GAME = "game"
+MAX_WAITING = 1000
+"""Requests of one client that the node has not answered yet."""
+
+
+class _Waiting(Struct, frozen=True):
+    """A request that the node will answer. ``ref`` is a move's; a join has none of its own."""
+
+    connection: Connection
+    channel: int
+    ref: Ref
+    is_join: bool
+
+
+class GameTopic:
+    def __init__(self, backend: Backend, topics: Topics, tokens: Tokens, metrics: Metrics, perform: Perform) -> None:
+        self._backend = backend
+        self._topics = topics
+        self._tokens = tokens
+        self._metrics = metrics
+        self._perform = perform
+        self._requests = 0
+        self._waiting: dict[int, _Waiting] = {}
+        self._state: tuple[Position, Raw] | None = None
+
+    # --- from a client
+
+    def join(self, connection: Connection, asked: JoinRequested) -> None:
+        try:
+            join = read_join(checked(asked.payload), connection.token, self._tokens)
+        except Unwelcome as error:
+            self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
+            return
+        connection.players[asked.channel] = join.player
+        request = self._wait(connection, asked.channel, None, is_join=True)
+        self._backend.dispatch(PlayerJoined(request, connection.number, join.player, join.stay, join.nonce))
+
+    def move(self, connection: Connection, pushed: Pushed) -> None:
+        player = connection.players[pushed.channel]
+        if connection.waiting >= MAX_WAITING:
+            self._refuse_move(connection, pushed, {"reason": "overloaded"})
+            return
+        try:
+            payload, n = take_count(checked(pushed.payload))
+        except Unwelcome as error:
+            self._refuse_move(connection, pushed, error.response)
+            return
+        request = self._wait(connection, pushed.channel, pushed.ref, is_join=False)
+        self._backend.dispatch(PlayerMoved(request, connection.number, player, pushed.event, payload, n))
+
+    def left(self, connection: Connection, left: LeftTopic) -> None:
+        self._topics.unsubscribe(GAME, connection)
+        player = connection.players.pop(left.channel, None)
+        if player is not None:
+            self._backend.dispatch(PlayerLeft(connection.number, player, left.why is Leaving.left))
+
+    # --- from the node
+
+    def answer(self, effect: Answer) -> None:
+        waiting = self._waiting.pop(effect.request, None)
+        if waiting is None:
+            return
+        connection = waiting.connection
+        connection.waiting -= 1
+        if not waiting.is_join:
+            self._metrics.moved(effect.ok, effect.response)
+        if not connection.is_open:
+            return
+        if not waiting.is_join:
+            self._perform(
+                connection, connection.session.reply(waiting.channel, waiting.ref, effect.ok, effect.response)
+            )
+        elif not effect.ok:
+            connection.players.pop(waiting.channel, None)
+            self._perform(connection, connection.session.refuse_join(waiting.channel, effect.response))
+        elif waiting.channel in connection.players:
+            self._welcome(connection, waiting.channel, effect.response)
+
+    def deliver_patch(self, effect: DeliverPatch) -> None:
+        if self._topics.has(GAME):
+            payload = {"epoch": effect.epoch, "seq": effect.seq, "ops": effect.ops}
+            self._fan_out_game(effect.epoch, effect.seq, "patch", payload)
+
+    def deliver_state(self, effect: DeliverState) -> None:
+        if self._topics.has(GAME):
+            payload = {"epoch": effect.epoch, "seq": effect.seq, "state": self._encoded_state()}
+            self._fan_out_game(effect.epoch, effect.seq, "state", payload)
+
+    def replace(self, connection: Connection, player: str) -> None:
+        """The player has joined by another connection."""
+        for channel in [c for c, p in connection.players.items() if p == player]:
+            del connection.players[channel]
+            self._topics.unsubscribe(GAME, connection)
+            self._perform(connection, connection.session.close_topic(channel))
+
+    # --- private
+
+    def _welcome(self, connection: Connection, channel: int, response: Fields) -> None:
+        player, position = connection.players[channel], self._backend.position()
+        answer = {name: value for name, value in response.items() if name != "stay"} | {
+            "player": player,
+            "token": self._tokens.sign(player, response["stay"]),
+            "epoch": position.epoch,
+            "seq": position.seq,
+            "state": self._encoded_state(),
+        }
+        self._topics.subscribe(GAME, connection, since=position)
+        self._perform(connection, connection.session.accept_join(channel, answer))
+
+    def _refuse_move(self, connection: Connection, pushed: Pushed, response: Fields) -> None:
+        self._metrics.moved(False, response)
+        self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, response))
+
+    def _wait(self, connection: Connection, channel: int, ref: Ref, is_join: bool) -> int:
+        self._requests = request = self._requests + 1
+        self._waiting[request] = _Waiting(connection, channel, ref, is_join)
+        connection.waiting += 1
+        return request
+
+    def _fan_out_game(self, epoch: int, seq: int, event: str, payload: Fields) -> None:
+        """A client never sees a position below that of its join's answer."""
+        sent = self._topics.fan_out(GAME, event, encode_json(payload), Position(epoch, seq))
+        self._metrics.messages_out.inc(sent)
+
+    def _encoded_state(self) -> Raw:
+        """Encoded once for all who join at the same position: after a failover many do."""
+        position = self._backend.position()
+        if self._state is None or self._state[0] != position:
+            self._state = position, Raw(encode_json(self._backend.visible_tables()))
+        return self._state[1]
