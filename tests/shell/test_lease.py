@@ -17,6 +17,7 @@ import pytest
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.models import Cluster, User
 from lightkube.generic_resource import create_namespaced_resource
+from lightkube.resources.core_v1 import Namespace
 
 from gamecluster.core.messages import Incarnation, Record, incarnation
 from gamecluster.errors import ConfigurationError
@@ -69,6 +70,8 @@ class Store:
     replace: Callable[[dict[str, Any]], Awaitable[object]] | None = None
     delete: Callable[[], Awaitable[object]] | None = None
     create: Callable[[], Awaitable[object]] | None = None
+    owner: tuple[str, str] = ("arena", "5f0c7a4e-0000-4000-8000-000000000000")
+    """Name and UID of a Namespace. A real garbage collector deletes what an owner that is not there owns."""
 
 
 @contextlib.asynccontextmanager
@@ -140,12 +143,15 @@ async def kubernetes(folder: Path) -> AsyncIterator[Store]:
     with contextlib.suppress(Exception):
         await client.delete(kind, NAME, namespace=NAMESPACE)
     await client.create(kind(VACANT), namespace=NAMESPACE)
+    namespace = await client.get(Namespace, NAMESPACE)
+    assert namespace.metadata and namespace.metadata.uid
     yield Store(
         KubernetesLease(NAMESPACE, NAME, kubeconfig=Path(path)),
         document,
         lambda changed: client.replace(kind(changed), NAME, namespace=NAMESPACE),
         lambda: client.delete(kind, NAME, namespace=NAMESPACE),
         lambda: client.create(kind(VACANT), namespace=NAMESPACE),
+        (NAMESPACE, namespace.metadata.uid),
     )
     await client.close()
 
@@ -241,20 +247,14 @@ class TestEveryStore:
             lease = await store.document()
             lease["metadata"]["labels"] = {"app": "x"}
             lease["metadata"]["annotations"]["example.com/note"] = "kept"
-            lease["metadata"]["ownerReferences"] = [
-                {
-                    "apiVersion": "v1",
-                    "kind": "ConfigMap",
-                    "name": "owner",
-                    "uid": "5f0c7a4e-0000-4000-8000-000000000000",
-                }
-            ]
+            name, uid = store.owner
+            lease["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": uid}]
             await store.replace(lease)
             await store.lease.write(held(await read(store.lease), A))
             after = await store.document()
             assert after["metadata"]["labels"] == {"app": "x"}
             assert after["metadata"]["annotations"] == {"example.com/note": "kept", IN_SYNC: f"{A},{B}"}
-            assert after["metadata"]["ownerReferences"][0]["name"] == "owner"
+            assert after["metadata"]["ownerReferences"][0]["uid"] == uid
 
     async def test_the_document_is_as_the_contract_says(self, kind: str, tmp_path: Path) -> None:
         async with opened(kind, tmp_path) as store:

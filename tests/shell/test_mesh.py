@@ -3,19 +3,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import uvloop
 
 from gamecluster.core.events import LinkDown, LinkUp, PeerSaid
 from gamecluster.core.messages import (
@@ -34,7 +33,6 @@ from gamecluster.shell import mesh_link
 from gamecluster.shell.handshake import Greeting
 from gamecluster.shell.mesh import Mesh, MeshEvent, Times, _address_of, _told_host
 from gamecluster.shell.mesh_link import Address, Link
-from gamecluster.shell.mesh_links import LinkTable
 
 QUICK = Times(silence=0.6, gossip=0.3, forget=1.0, tend=0.01)
 HELLO = Hello(None, False, True, 3, None)
@@ -268,146 +266,6 @@ async def test_simultaneous_dials_end_in_one_common_link_and_nothing_flaps(tmp_p
             assert ends == others[::-1]
 
 
-@dataclass(eq=False)
-class Dial:
-    """A connection in the simulation below: frames in flight, in order, each way."""
-
-    number: int
-    dialler: str
-    acceptor: str
-    frames: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
-    open: dict[str, bool] = field(default_factory=lambda: defaultdict(lambda: True))
-
-
-class Simulation:
-    """Nodes with LinkTables that dial each other at random; frames and closings are delivered at random times."""
-
-    def __init__(self, seed: int, names: tuple[str, ...]) -> None:
-        self.random = random.Random(seed)
-        self.me = {name: incarnation(name, "uid", 1) for name in names}
-        self.tables: dict[str, LinkTable[Dial]] = {name: LinkTable(me) for name, me in self.me.items()}
-        self.dials: list[Dial] = []
-        self.ups = self.downs = 0
-
-    def dial(self, dialler: str, acceptor: str) -> None:
-        dial = Dial(len(self.dials), dialler, acceptor)
-        dial.frames[dialler].append("greeting")
-        self.dials.append(dial)
-
-    def step(self) -> bool:
-        waiting = [(dial, at) for dial in self.dials for at in (dial.dialler, dial.acceptor) if dial.frames[at]]
-        if not waiting:
-            return False
-        dial, at = self.random.choice(waiting)
-        self._deliver(dial, at, dial.frames[at].popleft())
-        return True
-
-    def break_one(self) -> None:
-        """A reset, which the two ends notice at different times."""
-        live = [dial for dial in self.dials if dial.open[dial.dialler] and dial.open[dial.acceptor]]
-        if live:
-            dial = self.random.choice(live)
-            for at in (dial.dialler, dial.acceptor):
-                dial.frames[at].append("closed")
-
-    def _deliver(self, dial: Dial, at: str, frame: str) -> None:
-        if not dial.open[at]:
-            return
-        other = dial.acceptor if at == dial.dialler else dial.dialler
-        peer, table = self.me[other], self.tables[at]
-        match frame:
-            case "greeting":
-                self._say_or_close(dial, at, other, table.confirm(peer, dial), "confirm")
-            case "confirm":
-                refusal = table.accept(peer)
-                self._say_or_close(dial, at, other, refusal, "accepted")
-                if refusal is None:
-                    self._up(dial, at, peer)
-            case "accepted":
-                self._up(dial, at, peer)
-            case "closed":
-                self._close(dial, at, other)
-
-    def _say_or_close(self, dial: Dial, at: str, other: str, refusal: str | None, frame: str) -> None:
-        if refusal is None:
-            dial.frames[other].append(frame)
-        else:
-            self._close(dial, at, other)
-
-    def _up(self, dial: Dial, at: str, peer: Incarnation) -> None:
-        self.ups += 1
-        replaced = self.tables[at].up(peer, dial, dialled=at == dial.dialler).replaced
-        if replaced:
-            self._close(replaced, at, replaced.acceptor if at == replaced.dialler else replaced.dialler)
-
-    def _close(self, dial: Dial, at: str, other: str) -> None:
-        dial.open[at] = False
-        dial.frames[other].append("closed")
-        self.downs += self.tables[at].down(self.me[other], dial)
-
-    def link(self, at: str, other: str) -> Dial | None:
-        return self.tables[at].get(self.me[other])
-
-
-def pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(one, other) for one in names for other in names if one < other]
-
-
-def test_crossing_dials_converge_without_a_flap_whatever_the_order() -> None:
-    for seed in range(1500):
-        names = ("a", "b", "c")
-        simulation = Simulation(seed, names)
-        for one, other in pairs(names) * simulation.random.randint(1, 3):
-            simulation.dial(one, other)
-            simulation.dial(other, one)
-        while simulation.step():
-            pass
-        for one, other in pairs(names):
-            link = simulation.link(one, other)
-            assert link is not None and link is simulation.link(other, one), f"seed {seed}"
-        assert simulation.downs == 0 and simulation.ups == 2 * len(pairs(names)), f"seed {seed}"
-
-
-def test_broken_links_are_agreed_upon_again_after_redials() -> None:
-    for seed in range(1500):
-        names = ("a", "b", "c")
-        simulation = Simulation(seed, names)
-        for _ in range(simulation.random.randint(5, 80)):
-            one, other = simulation.random.sample(names, 2)
-            match simulation.random.randrange(8):
-                case 0:
-                    simulation.dial(one, other)
-                case 1:
-                    simulation.break_one()
-                case _:
-                    simulation.step()
-        while simulation.step():
-            pass
-        for one, other in pairs(names):
-            assert simulation.link(one, other) is simulation.link(other, one), f"seed {seed}"
-            if simulation.link(one, other) is None:
-                simulation.dial(*simulation.random.sample((one, other), 2))
-        while simulation.step():
-            pass
-        for one, other in pairs(names):
-            link = simulation.link(one, other)
-            assert link is not None and link is simulation.link(other, one), f"seed {seed}"
-
-
-def test_a_late_older_life_is_refused_and_a_newer_one_replaces() -> None:
-    table: LinkTable[str] = LinkTable(incarnation("a", "uid", 1))
-    first, second = incarnation("b", "uid", 1), incarnation("b", "uid", 2)
-    assert table.confirm(first, "one") is None
-    assert table.up(first, "one", dialled=True).ended is None
-    assert table.accept(second) is None
-    before = table.up(second, "two", dialled=False)
-    assert (before.replaced, before.ended) == ("one", first)
-    assert "older life" in (table.accept(first) or "")
-    assert "older life" in (table.confirm(first, "three") or "")
-    assert table.get(second) == "two" and table.get(first) is None
-    assert "own pod" in (table.accept(incarnation("a", "uid", 2)) or "")
-
-
 # --- deaths and faults
 
 
@@ -489,7 +347,7 @@ async def test_undecodable_bytes_close_that_link_alone(tmp_path: Path) -> None:
     b = Node("b", tmp_path, peers=(a.at,))
     c = Node("c", tmp_path, peers=(a.at,))
     async with running(a, b, c):
-        await until(lambda: len(a.linked()) == 2)
+        await until(lambda: len(a.linked()) == 2 and b.linked())
         link = b.link_to(a)
         link._write(link._sealed(mesh_link.MESSAGES, b"\x91\x91\xa7nothing"))
         await until(a.downs)
@@ -626,6 +484,27 @@ def test_a_listener_on_all_addresses_leaves_it_to_the_peer_to_see_where_it_is() 
 
     assert seen("0.0.0.0") == seen("::") == seen("arena-0.example") == ("10.0.0.7", 4100)
     assert seen("10.0.0.9") == ("10.0.0.9", 4100)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_two_nodes_link_and_say_things_in_order,
+        test_a_big_snapshot_and_what_follows_it_arrive,
+        test_nodes_that_know_one_peer_find_all,
+        test_simultaneous_dials_end_in_one_common_link_and_nothing_flaps,
+        test_a_restarted_peer_is_down_and_then_up_as_another,
+        test_a_killed_process_is_down_at_once,
+        test_a_silent_link_is_closed_and_dialled_again,
+        test_a_node_whose_own_loop_stood_still_accuses_nobody,
+        test_undecodable_bytes_close_that_link_alone,
+        test_a_stopped_node_takes_its_links_down_at_once,
+        test_a_port_in_use_is_an_error_that_names_the_variable,
+    ],
+)
+def test_the_same_holds_on_uvloop(test: Callable[[Path], Coroutine[None, None, None]], tmp_path: Path) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test(tmp_path))
 
 
 async def _child(name: str, folder: str, peer: str) -> None:
