@@ -110,7 +110,7 @@ class Link(asyncio.Protocol):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.remote_host = (transport.get_extra_info("peername") or ("",))[0]
         if self.is_closed:
-            transport.abort()
+            self._transport.abort()
             return
         refusal = self._owner.link_made(self)
         if refusal:
