@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from gamecluster.core.events import Event, PlayerJoined, PlayerLeft, PlayerMoved
 from gamecluster.core.messages import Fields, Incarnation
 
+AHEAD = 24
+"""How far a client's moves may be ahead of the first that is not answered: below the 32 answers that are kept."""
+
 Answered = Callable[[bool, Fields], None]
 
 
@@ -61,7 +64,6 @@ class Client:
         self._tries = 0
         self._life = 0  # counts connections: what belongs to an earlier one is ignored
         self._last_value = 0
-        self._patience_until = 0.0
 
     # --- state
 
@@ -69,6 +71,10 @@ class Client:
     def idle(self) -> bool:
         """Nothing is left to do."""
         return not self.playing and not self._waiting
+
+    @property
+    def _is_far_ahead(self) -> bool:
+        return self.counted and self._made >= self.acknowledged + AHEAD
 
     def start(self) -> None:
         self._connect(self._life)
@@ -97,8 +103,7 @@ class Client:
         if life != self._life or self.pod is None:
             return
         player, connection, stay, nonce = self.player, self.connection, self._stay, self._nonce
-        self._patience_until = self._cluster.now + self._random.uniform(0.4, 3.0)
-        self._cluster.at(self._patience_until, self._run_out_of_patience, life)
+        self._cluster.at(self._cluster.now + self._random.uniform(0.4, 3.0), self._miss_join, life)
         self._cluster.ask(
             self,
             lambda request: PlayerJoined(request, connection, player, stay, nonce),
@@ -129,18 +134,20 @@ class Client:
         life = self._leave_behind()
         self._cluster.at(self._cluster.now + self._random.uniform(0.005, 0.2), self._connect, life)
 
-    def _run_out_of_patience(self, life: int) -> None:
-        """No answer: goes elsewhere. The pod may learn that this connection is gone, or not."""
-        if life != self._life:
-            return
-        if self._cluster.now < self._patience_until:
-            self._cluster.at(self._patience_until, self._run_out_of_patience, life)
-        elif not self.joined or any(self._waiting.values()):
-            pod, connection = self.pod, self.connection
-            if pod is not None and self._random.random() < 0.7:
-                gone = PlayerLeft(connection, self.player, False)
-                self._cluster.at(self._cluster.now + self._random.uniform(0, 0.5), self._cluster.tell, pod, gone)
-            self.lost()
+    def _miss_join(self, life: int) -> None:
+        if life == self._life and not self.joined:
+            self._go_elsewhere()
+
+    def _miss_answer(self, life: int, n: int, attempt: int) -> None:
+        if life == self._life and self._waiting.get(n) == attempt:
+            self._go_elsewhere()
+
+    def _go_elsewhere(self) -> None:
+        """No answer for too long. The pod may learn that this connection is gone, or not."""
+        if self.pod is not None and self._random.random() < 0.7:
+            gone = PlayerLeft(self.connection, self.player, False)
+            self._cluster.at(self._cluster.now + self._random.uniform(0, 0.5), self._cluster.tell, self.pod, gone)
+        self.lost()
 
     def _leave_behind(self) -> int:
         self._life += 1
@@ -168,7 +175,7 @@ class Client:
         for n in sorted(self._waiting):
             if not self._waiting[n]:
                 self._send(life, n)
-        while self.playing and len(self._waiting) < self._window:
+        while self.playing and len(self._waiting) < self._window and not self._is_far_ahead:
             self._made += 1
             self._send(life, self._made)
             if self._random.random() < 0.5:
@@ -179,9 +186,7 @@ class Client:
         self._tries += 1
         attempt = self._waiting[n] = self._tries
         player, connection, counted = self.player, self.connection, self.counted
-        if self._patience_until <= self._cluster.now:
-            self._patience_until = self._cluster.now + self._random.uniform(0.4, 3.0)
-            self._cluster.at(self._patience_until, self._run_out_of_patience, life)
+        self._cluster.at(self._cluster.now + self._random.uniform(0.4, 3.0), self._miss_answer, life, n, attempt)
         self._cluster.ask(
             self,
             lambda request: PlayerMoved(request, connection, player, "add", {"amount": 1}, n if counted else None),
@@ -191,7 +196,6 @@ class Client:
     def _was_answered(self, life: int, n: int, attempt: int, ok: bool, response: Fields) -> None:
         if life != self._life or self._waiting.get(n) != attempt:
             return
-        self._patience_until = self._cluster.now + self._random.uniform(0.4, 3.0)
         if ok:
             del self._waiting[n]
             self._was_applied(n, response)

@@ -22,6 +22,7 @@ class Trouble:
     def __init__(self, world: World) -> None:
         self._world = world
         self._over = False
+        self._lasting = 0
         self._undo: dict[int, Callable[[], None]] = {}
         for fault in world.plan.faults:
             world.at(fault.at, self._due, fault)
@@ -64,7 +65,7 @@ class Trouble:
                 self._cut_off([who], fault.seconds)
                 if victim.comes_back:
                     victim.comes_back = False
-                    world.at(world.now + 0.2, world.start, victim.name, False)
+                    world.start_later(0.2, victim.name, False)
             case Kind.pause:
                 world.pause(victim)
                 self._later(fault.seconds, lambda: world.resume(victim))
@@ -86,6 +87,9 @@ class Trouble:
                 self._slow_network(fault)
             case Kind.lease_slow | Kind.lease_flaky | Kind.lease_away:
                 self._trouble_lease(fault)
+            case Kind.lease_delete:
+                if world.lease.delete():
+                    self._later(fault.seconds, world.lease.recreate)
             case Kind.hand_off:
                 others = self._others(victim)
                 to = world.lives[others[fault.pick // 64 % len(others)]].name if others and fault.pick & 32 else None
@@ -136,7 +140,7 @@ class Trouble:
             world.end(victim, "killed" if loudly else "machine lost", loudly)
             if victim.comes_back:
                 wait = fault.seconds * (1 + index) * (1.0 if loudly else 2.0)
-                world.at(world.now + wait, world.start, victim.name, loudly)
+                world.start_later(wait, victim.name, loudly)
 
     def _kill_most(self, spared: Life, fault: Fault) -> None:
         """All but one, at one instant. Somebody may have to be spared in the place of the chosen one."""
@@ -198,8 +202,8 @@ class Trouble:
 
     def _later(self, seconds: float, undo: Callable[[], None]) -> None:
         """Undone after ``seconds``, or when all trouble ends."""
-        key = len(self._undo) + self._world.counts["undone"] + 1
-        self._world.counts["undone"] += 1
+        self._lasting += 1
+        key = self._lasting
         self._undo[key] = undo
 
         def due() -> None:

@@ -40,10 +40,11 @@ class Store:
 
     def __init__(self, record: Record = VACANT) -> None:
         self.record = record
+        self.deleted = False
 
     def write(self, wanted: Record, step: int = 1) -> int | None:
         """The new version, or None: somebody else has written since ``wanted.version``."""
-        if wanted.version != self.record.version:
+        if self.deleted or wanted.version != self.record.version:
             return None
         self.record = replace(wanted, version=wanted.version + step)
         return self.record.version
@@ -86,6 +87,7 @@ class LeaseApi:
         self._landed = landed
         self._in_flight: dict[int, Write] = {}
         self._count = 0
+        self._last_set: tuple[Incarnation, ...] = ()  # of the record before the Lease was deleted
 
     @property
     def record(self) -> Record:
@@ -108,7 +110,8 @@ class LeaseApi:
             self._clock.at(now + self._way(), self._read, tell)
 
     def _read(self, tell: Tell) -> None:
-        self._clock.at(self._clock.now + self._way(), tell, RecordRead(self.record))
+        record = None if self.store.deleted else self.record
+        self._clock.at(self._clock.now + self._way(), tell, RecordRead(record))
 
     def write(self, writer: Incarnation, request: int, record: Record, tell: Tell) -> None:
         self._count += 1
@@ -145,6 +148,20 @@ class LeaseApi:
             case _:
                 answer = RecordConflicted(request) if version is None else RecordWritten(request, version)
                 self._clock.at(now + self._way(), write.tell, answer)
+
+    def delete(self) -> bool:
+        """Somebody deletes the Lease, if it is there and was ever held."""
+        if self.store.deleted or self.record.holder is None:
+            return False
+        self.store.deleted = True
+        return True
+
+    def recreate(self) -> None:
+        """What the operator does then (rule 12): a Lease without a holder, with the epoch that it knows."""
+        self.store.deleted = False
+        self._last_set = self.record.in_sync
+        version = self.record.version + self._random.randint(1, 9)
+        self.store.record = Record(version, None, self.record.epoch, ())
 
     def _way(self) -> float:
         return self.slow * self._random.uniform(0.2, 1.0)

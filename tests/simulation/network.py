@@ -211,11 +211,10 @@ class Network:
         if (peer, me) not in self._blocked or pair not in self._newest:
             return
         number = self._newest[pair]
-        if self._closed.get(pair, 0) >= number:
-            return
+        is_first = self._closed.get(pair, 0) < number
         self._closed[pair] = number
         self._later_down(me, peer, number, 0.0, "given up")
-        if (me, peer) not in self._blocked:
+        if is_first and (me, peer) not in self._blocked:
             self._later_down(peer, me, number, self.weather.delay(self._random), "reset")
 
 

@@ -16,6 +16,7 @@ from .world import MakeNode, World, real_node
 
 CONVERGE_SECONDS = 30.0
 PROBE_SECONDS = 10.0
+QUIET_SECONDS = 10.0
 
 
 class Failed(AssertionError):
@@ -69,6 +70,8 @@ def _run(world: World) -> Result:
     probes = [_add_client(world, f"probe{index}", True) for index in range(len(world.living()))]
     ask_every_pod(world, probes)
     check_end(world)
+    if plan.seed % 10 == 0:
+        check_nothing_happens(world)
     return Result(
         moves=sum(c.acknowledged for c in world.clients),
         unknown=sum(c.unknown for c in world.clients),
@@ -88,6 +91,7 @@ def _add_client(world: World, player: str, counted: bool) -> Client:
 def quieten(world: World, trouble: Trouble) -> None:
     world.transcript.note(world.now, "all trouble ends")
     trouble.end()
+    world.start_absent()
     weather = world.network.weather
     weather.loss = weather.doubling = weather.slow_share = 0.0
     world.lease.flaky = 0.0
@@ -139,6 +143,16 @@ def ask_every_pod(world: World, probes: list[Client]) -> None:
     for client in probes:
         client.stop()
     converge(world)
+
+
+def check_nothing_happens(world: World) -> None:
+    """I9: when nothing happens the record names the same leader, and the only writes are its renewals."""
+    before, writes = world.lease.record, world.lease.writes
+    world.run_until(world.now + QUIET_SECONDS)
+    after, renewals = world.lease.record, world.lease.writes - writes
+    same = (before.holder, before.epoch, before.in_sync) == (after.holder, after.epoch, after.in_sync)
+    if not same or not 1 <= renewals <= 3:
+        raise Violated("I9", f"nothing happened for {QUIET_SECONDS:.0f} s; {before} became {after}, {renewals} writes")
 
 
 def check_end(world: World) -> None:

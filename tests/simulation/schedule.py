@@ -8,7 +8,7 @@ from random import Random
 
 
 class Family(StrEnum):
-    """What kinds of trouble a run has. ``everything`` mixes all of them."""
+    """What kinds of trouble a run has. ``everything`` mixes all of them (but for deleted Leases)."""
 
     kills = "kills"
     pauses = "pauses"
@@ -16,6 +16,7 @@ class Family(StrEnum):
     lease = "lease"
     handovers = "handovers"
     everything = "everything"
+    deleted = "deleted"  # somebody deletes the Lease; only on demand
 
 
 class Kind(StrEnum):
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     lease_slow = "lease-slow"
     lease_away = "lease-away"
     lease_flaky = "lease-flaky"  # answers lost, late landings, repeated writes, errors
+    lease_delete = "lease-delete"
     hand_off = "hand-off"
     drain = "drain"
     scale_up = "scale-up"
@@ -102,13 +104,17 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.partitions: _LINKS,
     Family.lease: _LEASE,
     Family.handovers: _PLANNED,
+    Family.deleted: (Kind.lease_delete, Kind.lease_delete, Kind.pause, *_LEASE),
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate,),
 }
 
 
+USUAL = (*(f for f in Family if f is not Family.deleted), Family.everything, Family.everything)
+
+
 def plan(seed: int, family: Family | None = None) -> Plan:
     random = Random(f"{seed}/plan")
-    kind = family or random.choice([*Family, Family.everything, Family.everything])
+    kind = family or random.choice(USUAL)
     seconds = random.uniform(2.5, 7.0)
     return Plan(
         seed=seed,
@@ -125,13 +131,13 @@ def plan(seed: int, family: Family | None = None) -> Plan:
         players=random.choice((1, 2, 3)),
         uncounted=random.choice((0, 1, 1)),
         window=random.choice((1, 1, 4)),
-        think=random.choice((0.01, 0.03, 0.1)),
+        think=random.choice((0.02, 0.1, 0.3)),
         faults=_faults(random, _KINDS[kind], seconds),
     )
 
 
 def _faults(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
-    count = random.randint(2, 3 + int(seconds * 2))
+    count = random.randint(2, int(seconds * random.choice((2, 3, 5))))
     faults = [_fault(random, random.choice(kinds), random.uniform(0.3, seconds)) for _ in range(count)]
     return tuple(sorted(faults, key=lambda f: f.at))
 

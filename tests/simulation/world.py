@@ -51,6 +51,7 @@ class World:
         self._make_node = make_node
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = 0
+        self._absent: list[tuple[str, bool]] = []
         self._boots: Counter[str] = Counter()
         self._pods: Counter[str] = Counter()
         weather = Weather(plan.typical_delay, plan.slow_share, 0.2, ordered=plan.ordered)
@@ -94,6 +95,20 @@ class World:
         self.at(self.now + random.uniform(0, self.plan.tick), self._tick, life)
         self._read(life, True)
         return life
+
+    def start_later(self, wait: float, name: str, same_pod: bool) -> None:
+        self._absent.append((name, same_pod))
+        self.at(self.now + wait, self._come_back, name, same_pod)
+
+    def start_absent(self) -> None:
+        """Those that were to come back later come back now."""
+        for name, same_pod in list(self._absent):
+            self._come_back(name, same_pod)
+
+    def _come_back(self, name: str, same_pod: bool) -> None:
+        if (name, same_pod) in self._absent:
+            self._absent.remove((name, same_pod))
+            self.start(name, same_pod)
 
     def end(self, life: Life, why: str, loudly: bool = True) -> None:
         """The process is gone, with its memory. ``loudly``: its sockets are closed by its kernel."""
@@ -289,7 +304,7 @@ class World:
         self.counts["drained"] += 1
         self.end(life, "drained")
         if life.comes_back:
-            self.at(self.now + self.random.uniform(0.1, 1.0), self.start, life.name, False)
+            self.start_later(self.random.uniform(0.1, 1.0), life.name, False)
 
     def _spring(self, life: Life, effects: list[Effect]) -> None:
         """Faults that wait for a moment strike right after the step in which it came."""
