@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from gamecluster_operator.kube import Conflict, Kube, Refused
 from gamecluster_operator.labels import Object
 from gamecluster_operator.store import is_ours

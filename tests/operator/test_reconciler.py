@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from gamecluster_operator import labels as names
 from gamecluster_operator.kube import Refused, Unavailable
 from gamecluster_operator.observed import Failover

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from lightkube import AsyncClient, KubeConfig
+
 from gamecluster_operator.kube import LightKube
 from gamecluster_operator.labels import FIELD_MANAGER
-from lightkube import AsyncClient, KubeConfig
 
 from ..kube_contract import NAMESPACE, KubeContract
 from .conftest import Kubectl

@@ -1,0 +1,304 @@
+"""The operator as a process, with the rights of its chart, on a real API server. No pods run there: tests play the kubelet."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ..test_chart import rules
+from .conftest import REPOSITORY, Kubectl, wait_for
+
+SYSTEM, GAMES = "operator-test-system", "operator-test"
+OWNED = "statefulsets,services,leases,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets"
+
+
+class Operator:
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+
+    def figure(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+        assert found is not None, name
+        return float(found[1])
+
+
+@pytest.fixture(scope="module")
+def operator(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    folder = tmp_path_factory.mktemp("operator")
+    environment = {**os.environ, "KUBECONFIG": str(as_the_charts_account(kubectl, folder))}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment["PYTHONPATH"] = str(REPOSITORY / "operator")
+    arguments = ["--health-host", "127.0.0.1", "--health-port", str(port), "--log-format", "text"]
+    log = (folder / "log").open("w+")
+    command = [sys.executable, "-m", "gamecluster_operator", *arguments]
+    process = subprocess.Popen(command, env=environment, stderr=log, text=True)
+    try:
+        yield Operator(process, port)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, "SIGTERM ends it in order"
+        text = (folder / "log").read_text()
+        assert "Traceback" not in text, text
+    finally:
+        if process.poll() is None:
+            process.kill()
+        log.close()
+
+
+def as_the_charts_account(kubectl: Kubectl, folder: Path) -> Path:
+    """A kubeconfig of a ServiceAccount that may do what the chart's may."""
+    for namespace in (SYSTEM, GAMES):
+        kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true")
+        kubectl("create", "namespace", namespace)
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": SYSTEM},
+        "rules": rules(),
+    }
+    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": SYSTEM}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": SYSTEM}
+    kubectl.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": SYSTEM}},
+        role,
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": SYSTEM},
+            "roleRef": ref,
+            "subjects": [subject],
+        },
+    )
+    config = yaml.safe_load(kubectl.kubeconfig.read_text())
+    token = kubectl("create", "token", "operator", "-n", SYSTEM).strip()
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+class Game:
+    def __init__(self, kubectl: Kubectl, name: str) -> None:
+        self.kubectl, self.name = kubectl, name
+
+    def __call__(self, *arguments: str) -> str:
+        return self.kubectl("-n", GAMES, *arguments)
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        return self.kubectl.get("-n", GAMES, *arguments)
+
+    def apply(self, **spec: Any) -> None:
+        body = yaml.safe_load((REPOSITORY / "examples" / "arena.yaml").read_text())
+        body["metadata"] = {"name": self.name, "namespace": GAMES}
+        body["spec"] |= spec
+        self.kubectl.apply(body)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.get("gc", self.name).get("status") or {}
+        return found
+
+    def condition(self, type: str) -> tuple[str, str]:
+        found = next((c for c in self.status.get("conditions", []) if c["type"] == type), None)
+        return (found["status"], found["reason"]) if found else ("absent", "")
+
+    def told(self, reason: str) -> bool:
+        return reason in self("describe", "gc", self.name).partition("Events:")[2]
+
+    def versions(self) -> dict[str, str]:
+        """Of all objects but the Lease, which the leader renews."""
+        found = self.get(OWNED, "-l", f"app.kubernetes.io/instance={self.name}")["items"]
+        objects = [*(o for o in found if o["kind"] != "Lease"), self.get("gc", self.name)]
+        return {f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["resourceVersion"] for o in objects}
+
+    def play_the_kubelet(self) -> list[str]:
+        """Every pod is running and ready; returns their incarnations."""
+        pods = wait_for(lambda: self._pods(3), "three pods")
+        state = {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [
+                {
+                    "name": "server",
+                    "image": "x",
+                    "imageID": "x",
+                    "ready": True,
+                    "restartCount": 0,
+                    "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+                }
+            ],
+        }
+        for pod in pods:
+            self("patch", "pod", pod["metadata"]["name"], "--subresource=status", "-p", json.dumps({"status": state}))
+        return [f"{pod['metadata']['name']}_{pod['metadata']['uid']}_1" for pod in pods]
+
+    def play_the_leader(self, epoch: int, *in_sync: str) -> None:
+        notes = {"gamecluster.dev/in-sync": ",".join(in_sync), "gamecluster.dev/never-held": None}
+        patch = {"metadata": {"annotations": notes}, "spec": {"holderIdentity": in_sync[0], "leaseTransitions": epoch}}
+        self("patch", "lease", f"{self.name}-gamestate", "--type=merge", "-p", json.dumps(patch))
+
+    def renew(self) -> None:
+        moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self(
+            "patch",
+            "lease",
+            f"{self.name}-gamestate",
+            "--type=merge",
+            "-p",
+            json.dumps({"spec": {"renewTime": moment}}),
+        )
+
+    def _pods(self, count: int) -> list[dict[str, Any]] | None:
+        found = self.get("pods", "-l", f"app.kubernetes.io/instance={self.name}")["items"]
+        return sorted(found, key=lambda pod: str(pod["metadata"]["name"])) if len(found) == count else None
+
+
+@pytest.fixture
+def game(kubectl: Kubectl, operator: Operator, request: pytest.FixtureRequest) -> Iterator[Game]:
+    game = Game(kubectl, re.sub("[^a-z]+", "-", request.node.name.removeprefix("test_"))[:30].strip("-"))
+    game.apply()
+    wait_for(lambda: game.told("Created"), "the event Created")
+    yield game
+    game("delete", "gc", game.name, "--ignore-not-found", "--wait=true")
+
+
+def until(look: Callable[[], Any], expected: Any) -> None:
+    wait_for(lambda: look() == expected, f"{expected}")
+
+
+def test_leader(game: Game) -> None:
+    """From kubectl apply to a cluster that plays, and over a failover, as people see it."""
+    until(lambda: game.condition("LeaderElected"), ("False", "NotYetHeld"))
+    a, b, c = game.play_the_kubelet()
+    game.play_the_leader(1, a, b, c)
+    until(lambda: game.condition("Ready"), ("True", "Serving"))
+    until(lambda: game.condition("FullyReplicated")[0], "True")
+    leader = f"{game.name}-0"
+    labelled = ("get", "pods", "-l", "gamecluster.dev/role=leader", "-o", "name")
+    wait_for(lambda: f"pod/{leader}" in game(*labelled).split(), "the label on the leader's pod")
+    heading, row = game("get", "gc", game.name).splitlines()
+    assert heading.split() == ["NAME", "READY", "LEADER", "EPOCH", "PLAYERS", "AGE"]
+    assert row.split()[:4] == [game.name, "True", leader, "1"]
+    game.play_the_leader(2, b, c)
+    wait_for(lambda: game.told("Failover"), "the event Failover")
+    assert (game.status["leader"], game.status["epoch"], game.status["inSync"]) == (
+        f"{game.name}-1",
+        2,
+        [f"{game.name}-1", f"{game.name}-2"],
+    )
+    until(lambda: f"pod/{leader}" in game(*labelled).split(), False)
+
+
+def test_steady(game: Game, operator: Operator) -> None:
+    """Nothing is written while nothing happens."""
+    game.play_the_leader(1, *game.play_the_kubelet())
+    until(lambda: game.condition("Ready")[0], "True")
+    until(lambda: game.condition("Reconciling")[0], "False")
+    before, looks = game.versions(), operator.figure("gamecluster_operator_reconciled_total")
+
+    def looked() -> bool:
+        game.renew()
+        return operator.figure("gamecluster_operator_reconciled_total") >= looks + 5
+
+    wait_for(looked, "five more looks", 60)
+    assert game.versions() == before
+    assert operator.figure("gamecluster_operator_failed_total") == 0
+
+
+def test_drift(game: Game) -> None:
+    name = game.name
+    uid = game.get("service", name)["metadata"]["uid"]
+    game("delete", "service", name)
+    wait_for(lambda: game("get", "service", name, "--ignore-not-found"), "the Service again")
+    assert game.get("service", name)["metadata"]["uid"] != uid
+    game("patch", "statefulset", name, "--type=merge", "-p", '{"spec": {"replicas": 1}}')
+    until(lambda: game.get("statefulset", name)["spec"]["replicas"], 3)
+    game("scale", "gc", name, "--replicas=5")
+    until(lambda: game.get("statefulset", name)["spec"]["replicas"], 5)
+    wait_for(lambda: game.told("Scaled"), "the event Scaled")
+    selector = json.loads(
+        game("get", "--raw", f"/apis/gamecluster.dev/v1alpha1/namespaces/{GAMES}/gameclusters/{name}/scale")
+    )
+    assert selector["status"]["selector"].endswith("app.kubernetes.io/component=server")
+
+
+def test_lease(game: Game) -> None:
+    """A deleted Lease comes back with its past."""
+    a, b, _ = game.play_the_kubelet()
+    game.play_the_leader(7, a, b)
+    until(lambda: game.status.get("epoch"), 7)
+    lease = f"{game.name}-gamestate"
+    game("delete", "lease", lease)
+    wait_for(lambda: game("get", "lease", lease, "--ignore-not-found"), "the Lease again")
+    made = game.get("lease", lease)
+    assert made["spec"]["leaseTransitions"] == 7 and not made["spec"].get("holderIdentity")
+    assert made["metadata"]["annotations"] == {"gamecluster.dev/in-sync": f"{a},{b}"}
+
+
+def test_wrong(game: Game) -> None:
+    """What the schema refuses, what a condition refuses, and what the API server refuses."""
+    for spec, said in (
+        ({"replicas": 0}, "spec.replicas"),
+        ({"targets": ["nonsense"]}, "spec.targets"),
+        ({"gameState": {"suspectAfterMilliseconds": 5000}}, "at least four times"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            game.apply(**spec)
+    game.apply(storage={"type": "Redis"})
+    until(lambda: game.condition("Stalled"), ("True", "NotSupported"))
+    wait_for(lambda: game.told("InvalidSpec"), "the event InvalidSpec")
+    game.apply(template={"spec": {"containers": [{"name": "server", "ports": [{"containerPort": 99999999}]}]}})
+    until(lambda: game.condition("Stalled"), ("True", "Refused"))
+    game.apply()
+    until(lambda: game.condition("Stalled")[0], "False")
+
+
+def test_again(game: Game) -> None:
+    """Deleted and made anew at once: nothing of the first is taken over."""
+    game.play_the_leader(9, *game.play_the_kubelet())
+    until(lambda: game.status.get("epoch"), 9)
+    keys = game.get("secret", f"{game.name}-mesh")["data"]
+    game("delete", "gc", game.name, "--wait=true")
+    game.apply()
+    for pod in range(3):
+        game("delete", "pod", f"{game.name}-{pod}", "--force", "--grace-period=0", "--ignore-not-found")
+    wait_for(lambda: game("get", "lease", f"{game.name}-gamestate", "--ignore-not-found"), "a Lease", 60)
+
+    def begun() -> bool:
+        lease = game.get("lease", f"{game.name}-gamestate")
+        return lease["metadata"]["ownerReferences"][0]["uid"] == game.get("gc", game.name)["metadata"]["uid"]
+
+    wait_for(begun, "a Lease of the new one", 60)
+    assert (
+        game.get("lease", f"{game.name}-gamestate")["metadata"]["annotations"]["gamecluster.dev/never-held"] == "true"
+    )
+    assert game.get("secret", f"{game.name}-mesh")["data"] != keys
+    assert "epoch" not in game.status
+
+
+def test_gone(game: Game) -> None:
+    """With the GameCluster goes all that it owned."""
+    game("delete", "gc", game.name, "--wait=true")
+    selector = f"app.kubernetes.io/instance={game.name}"
+    until(lambda: game.get(OWNED, "-l", selector)["items"], [])
+
+
+def test_explained(kubectl: Kubectl) -> None:
+    text = kubectl("explain", "gamecluster.spec.gameState.suspectAfterMilliseconds")
+    assert "never a move" in " ".join(text.split())

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import kopf
+
+from gamecluster_operator import handlers
+from gamecluster_operator import labels as names
+from gamecluster_operator.handlers import Loop, is_renewal
+from gamecluster_operator.kube import Unavailable
+from gamecluster_operator.labels import Object
+from gamecluster_operator.queue import WorkQueue
+from gamecluster_operator.settings import Settings
+from gamecluster_operator.store import Key, Store
+
+from .fakes import FakeKube
+from .world import game_cluster
+
+
+def lease(version: int, **spec: Any) -> Object:
+    said = {"holderIdentity": "arena-0_x_1", "leaseTransitions": 4, "renewTime": str(version), **spec}
+    labels = names.labels("arena", "gamestate")
+    meta = {
+        "name": "arena-gamestate",
+        "namespace": "games",
+        "uid": "u",
+        "labels": labels,
+        "resourceVersion": str(version),
+    }
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": said}
+
+
+def test_a_renewal_is_one_and_a_new_holder_is_not() -> None:
+    assert is_renewal(lease(1), lease(2))
+    assert not is_renewal(None, lease(1))
+    assert not is_renewal(lease(1), lease(2, holderIdentity="arena-1_x_1"))
+    assert not is_renewal(lease(1), lease(2, leaseTransitions=5))
+    changed = lease(2)
+    changed["metadata"]["annotations"] = {names.IN_SYNC: "arena-0_x_1"}
+    assert not is_renewal(lease(1), changed)
+
+
+async def see(store: Store, queue: WorkQueue, type: str | None, obj: Object) -> None:
+    registry = handlers.registry(store, queue)
+    (handler,) = [h for h in registry._watching.get_all_handlers() if h.id == f"see-{handlers.KINDS[obj['kind']][2]}"]
+    handler.fn(event={"type": type, "object": obj})  # type: ignore[call-arg]
+
+
+async def test_a_renewal_reaches_the_store_but_wakes_nobody() -> None:
+    store, queue = Store(), WorkQueue()
+    await see(store, queue, None, lease(1))
+    assert len(queue) == 1
+    await queue.get()
+    queue.done(("games", "arena"))
+    await see(store, queue, "MODIFIED", lease(2))
+    assert len(queue) == 0
+    kept = store.get("Lease", "games", "arena-gamestate")
+    assert kept is not None and kept["spec"]["renewTime"] == "2"
+    await see(store, queue, "DELETED", lease(3))
+    assert len(queue) == 1
+
+
+def test_kopf_is_told_to_write_nothing_and_to_watch_only_what_is_ours() -> None:
+    settings = handlers.kopf_settings(Settings())
+    assert settings.peering.standalone and settings.scanning.disabled and not settings.posting.enabled
+    registry = handlers.registry(Store(), WorkQueue())
+    for part in (registry._changing, registry._spawning, registry._indexing, registry._webhooks):
+        assert list(part.get_all_handlers()) == [], "only event handlers write nothing"
+    pods = kopf.Resource(group="", version="v1", plural="pods")  # type: ignore[attr-defined]
+    assert list(settings.watching.label_selectors.collect(pods)) == [names.SELECT_MANAGED]
+
+
+class Looks:
+    """Stands in for the reconciler: one cluster always fails."""
+
+    def __init__(self) -> None:
+        self.seen: asyncio.Queue[Key] = asyncio.Queue()
+
+    async def reconcile(self, key: Key) -> float | None:
+        self.seen.put_nowait(key)
+        if key[1] == "broken":
+            raise ZeroDivisionError("a bug")
+        if key[1] == "away":
+            raise Unavailable("no answer")
+        return None
+
+
+async def test_a_cluster_that_fails_keeps_no_other_from_its_turn() -> None:
+    kube, store, queue, looks = FakeKube(), Store(), WorkQueue(), Looks()
+    for name in ("broken", "away", "fine"):
+        kube.put(game_cluster(name))
+    loop = Loop(Settings(workers=1), kube, store, queue, looks)  # type: ignore[arg-type]
+    await loop.list_all()
+    task = asyncio.create_task(loop.run())
+    try:
+        seen = [(await asyncio.wait_for(looks.seen.get(), 5))[1] for _ in range(5)]
+    finally:
+        task.cancel()
+    assert {"broken", "away", "fine"} <= set(seen)
+    assert seen.count("broken") + seen.count("away") >= 3, "they come again"
+    assert loop.failed >= 2

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gamecluster_operator.observed import ObservedPod
+from gamecluster_operator.record import Incarnation, Record
+from gamecluster_operator.scaling import Plan, plan
+
+
+def pods(count: int) -> tuple[ObservedPod, ...]:
+    return tuple(ObservedPod(f"arena-{i}", f"pod{i}", running=True, ready=True) for i in range(count))
+
+
+def record(leader: int, *in_sync: int) -> Record:
+    who = [Incarnation(f"arena-{i}_pod{i}_1") for i in in_sync]
+    return Record(1, Incarnation(f"arena-{leader}_pod{leader}_1"), 3, tuple(who))
+
+
+def test_a_first_set_and_a_larger_one_are_made_at_once() -> None:
+    assert plan(3, None, None, (), 0) == Plan(3)
+    assert plan(5, 3, record(2, 0, 1, 2), pods(3), 0) == Plan(5)
+
+
+def test_a_leader_that_stays_is_not_troubled() -> None:
+    assert plan(2, 5, record(1, 1, 3, 4), pods(5), 0) == Plan(2)
+
+
+def test_a_leader_that_goes_is_asked_to_hand_over_to_one_that_stays() -> None:
+    made = plan(2, 5, record(4, 4, 1, 3), pods(5), 0)
+    assert made.replicas == 5 and made.hand_off is not None
+    assert (made.hand_off.leader.name, made.hand_off.to) == ("arena-4", "arena-1")
+
+
+def test_of_a_set_that_goes_as_a_whole_the_lowest_stays_until_another_is_in() -> None:
+    assert plan(1, 10, record(7, 7, 8, 9), pods(10), 11).replicas == 8
+    assert plan(1, 8, record(7, 7, 0), pods(8), 11).replicas == 1
+
+
+def test_no_wait_is_for_ever() -> None:
+    assert plan(1, 10, record(7, 7, 8, 9), pods(10), 30) == Plan(1)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 11), st.sets(st.integers(0, 11)), st.floats(0, 60))
+def test_there_are_never_more_than_there_are_nor_fewer_than_wanted(
+    wanted: int, current: int, leader: int, in_sync: set[int], seconds: float
+) -> None:
+    made = plan(wanted, current, record(leader, *in_sync), pods(current), seconds)
+    assert min(wanted, current) <= made.replicas <= max(wanted, current)
+    assert made.hand_off is None or made.replicas == current
+    assert (made.replicas == wanted) or made.waiting

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from gamecluster_operator.settings import Settings, parse
+
+
+def test_without_anything_all_namespaces_are_watched() -> None:
+    assert parse([], {}) == Settings()
+
+
+def test_flags_win_over_the_environment() -> None:
+    env = {"GAMECLUSTER_OPERATOR_NAMESPACES": "a, b", "GAMECLUSTER_OPERATOR_HEALTH_PORT": "9000"}
+    assert parse([], env).namespaces == ("a", "b")
+    made = parse(["-n", "c", "-n", "d", "--health-port", "0"], env)
+    assert (made.namespaces, made.health_port) == (("c", "d"), 0)
+
+
+@pytest.mark.parametrize("name", ["HEALTH_PORT", "WORKERS", "LOG_FORMAT", "LOG_LEVEL"])
+def test_what_can_not_be_is_said(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([], {f"GAMECLUSTER_OPERATOR_{name}": "nonsense"})
+    assert "expected" in capsys.readouterr().err

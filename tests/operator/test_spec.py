@@ -1,0 +1,92 @@
+"""The parser, and that its defaults, the schema's, and what is said to be built agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gamecluster_operator import spec
+from gamecluster_operator.spec import BUILT, SpecError
+
+from .world import game_cluster
+
+SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "crds" / "gameclusters.yaml").read_text())["spec"]["versions"][0]
+SPEC = SCHEMA["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+STATUS = SCHEMA["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+
+
+def defaults(properties: dict[str, Any]) -> dict[str, Any]:
+    """As the API server fills them in."""
+    filled: dict[str, Any] = {}
+    for name, schema in properties.items():
+        if "default" in schema:
+            value = schema["default"]
+            filled[name] = defaults(schema["properties"]) | value if isinstance(value, dict) else value
+    return filled
+
+
+def test_the_parsers_defaults_are_the_schemas() -> None:
+    assert spec.parse(game_cluster(**defaults(SPEC))) == spec.parse(game_cluster())
+    assert spec.problems(game_cluster(**defaults(SPEC))) == []
+
+
+@pytest.mark.parametrize(("path", "works"), [(path, works) for path, works, _ in BUILT])
+def test_what_the_schema_allows_works_or_is_said_not_to(path: str, works: tuple[Any, ...]) -> None:
+    schema: dict[str, Any] = {"properties": SPEC}
+    for part in path.split("."):
+        schema = schema["properties"][part]
+    for value in schema.get("enum") or [schema["minimum"], schema["default"], schema["maximum"]]:
+        body: Any = value
+        for part in reversed(path.split(".")):
+            body = {part: body}
+        found = [problem.message for problem in spec.problems(game_cluster(**body))]
+        assert (found == []) == (value in works)
+        assert all(f"spec.{path}: {value}" in message and str(works[0]) in message for message in found)
+
+
+def test_autoscaling_is_said_not_to_be_built() -> None:
+    (problem,) = spec.problems(game_cluster(autoscaling={"maxReplicas": 9}))
+    assert "HorizontalPodAutoscaler" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"image": None}, "spec.image"),
+        ({"replicas": "3"}, "spec.replicas"),
+        ({"replicas": True}, "spec.replicas"),
+        ({"targets": [1]}, "spec.targets"),
+        ({"gameState": {"replicas": "x"}}, "spec.gameState.replicas"),
+        ({"template": "x"}, "spec.template"),
+    ],
+)
+def test_nonsense_is_refused_by_its_path(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(SpecError, match=named):
+        spec.parse(game_cluster(**wrong))
+
+
+def test_every_field_of_the_schema_has_bounds_and_a_description() -> None:
+    def check(path: str, schema: dict[str, Any]) -> None:
+        if schema.get("type") == "integer":
+            assert "minimum" in schema and "maximum" in schema, path
+        if schema.get("type") == "array":
+            assert "maxItems" in schema, path
+        for name, inner in (schema.get("properties") or {}).items():
+            check(f"{path}.{name}", inner)
+
+    for name, schema in SPEC.items():
+        check(name, schema)
+        assert schema.get("description") or schema.get("properties"), name
+
+
+def test_the_schema_has_every_field_of_the_status() -> None:
+    from .test_status import SITUATIONS, derive
+
+    for observed, situation in SITUATIONS.values():
+        made = derive(observed, situation)
+        assert set(made) <= set(STATUS)
+        assert set(made.get("gameState", {})) <= set(STATUS["gameState"]["properties"])
+        assert set(made.get("lastFailover", {})) <= set(STATUS["lastFailover"]["properties"])
