@@ -11,6 +11,7 @@ from typing import Any
 from .errors import ConfigurationError
 
 PREFIX = "GAMECLUSTER_"
+DATA_DIR = Path(".gamecluster")
 
 
 def _variable(help: str, parse: Callable[[str], Any] = str, **kwargs: Any) -> Any:
@@ -78,28 +79,56 @@ class Settings:
     node: str = _variable("this node's name, unique in the cluster (on Kubernetes: the pod's name)", _name)
     name: str = _variable("the cluster's name", _name, default="gamecluster")
     pod_uid: str = _variable("what tells two pods of one name apart; kept in the data folder if not given", default="")
-    targets: tuple[str, ...] = _variable("`module:Class` or `file.py:Class`, several by commas: a Game, and Channels", _list, default=())
+    targets: tuple[str, ...] = _variable(
+        "`module:Class` or `file.py:Class`, several by commas: a Game, and Channels", _list, default=()
+    )
     host: str = _variable("address to listen on", default="127.0.0.1")
     port: int = _variable("client port (WebSocket and page)", _integer(1, 65335), default=4000)
     mesh_port: int = _variable("port for other nodes; default: client port + 100", _integer(0, 65535), default=0)
-    admin_port: int = _variable("port for probes, metrics and look-ups; default: client port + 200", _integer(0, 65535), default=0)
+    admin_port: int = _variable(
+        "port for probes, metrics and look-ups; default: client port + 200", _integer(0, 65535), default=0
+    )
     url: str = _variable("WebSocket address under which clients reach this very node, for `/servers`", default="")
-    peers: tuple[str, ...] = _variable("other nodes: list of host:port, or `dns:<headless name>:<port>`", _peers, default=())
-    lease: str = _variable("where the GameState's Lease is: `file:<path>` or `kubernetes:<namespace>/<name>`", _lease, default="")
-    data_dir: Path = _variable("folder that outlives the process (an emptyDir): holds the boot counter", Path, default=Path(".gamecluster"))
-    mesh_key_file: Path | None = _variable("file with the key that admits nodes to the mesh (32 bytes or more)", Path, default=None)
-    player_key_file: Path | None = _variable("file with the key that signs players' tokens (32 bytes or more)", Path, default=None)
+    peers: tuple[str, ...] = _variable(
+        "other nodes: list of host:port, or `dns:<headless name>:<port>`", _peers, default=()
+    )
+    lease: str = _variable(
+        "where the GameState's Lease is: `file:<path>` or `kubernetes:<namespace>/<name>`", _lease, default=""
+    )
+    data_dir: Path = _variable(
+        "folder that outlives the process (an emptyDir): holds the boot counter", Path, default=DATA_DIR
+    )
+    mesh_key_file: Path | None = _variable(
+        "file with the key that admits nodes to the mesh (32 bytes or more)", Path, default=None
+    )
+    player_key_file: Path | None = _variable(
+        "file with the key that signs players' tokens (32 bytes or more)", Path, default=None
+    )
     admin_token: str = _variable("bearer token for the admin port; required off loopback", default="")
-    allowed_origins: tuple[str, ...] = _variable("origins of web pages that may connect, beside the server's own; `*` for all", _list, default=())
+    allowed_origins: tuple[str, ...] = _variable(
+        "origins of web pages that may connect, beside the server's own; `*` for all", _list, default=()
+    )
     gamestate_replicas: int = _variable("size of the in-sync set that is aimed at", _integer(1, 9), default=3)
-    suspect_after_milliseconds: int = _variable("silence after which a node is suspected", _integer(100, 60_000), default=500)
-    lease_duration_seconds: int = _variable("written to the Lease; renewed three times as often", _integer(3, 600), default=15)
-    takeover: bool = _variable("whether replicas take over from a dead leader themselves (off: only the backstop does)", _switch, default=True)
+    suspect_after_milliseconds: int = _variable(
+        "silence after which a node is suspected", _integer(100, 60_000), default=500
+    )
+    lease_duration_seconds: int = _variable(
+        "written to the Lease; renewed three times as often", _integer(3, 600), default=15
+    )
+    takeover: bool = _variable(
+        "whether replicas take over from a dead leader themselves (off: only the backstop does)", _switch, default=True
+    )
     pubsub: str = _variable("what carries broadcasts between nodes", _one_of("mesh"), default="mesh")
-    storage: str = _variable("where the GameState is kept beyond the pods' memory", _one_of("memory:"), default="memory:")
-    limit_messages_per_second: int = _variable("messages a second that a client may send; bursts of twice that", _integer(1, 100_000), default=60)
+    storage: str = _variable(
+        "where the GameState is kept beyond the pods' memory", _one_of("memory:"), default="memory:"
+    )
+    limit_messages_per_second: int = _variable(
+        "messages a second that a client may send; bursts of twice that", _integer(1, 100_000), default=60
+    )
     limit_frame_bytes: int = _variable("largest frame a client may send", _integer(128, 16_777_216), default=65_536)
-    limit_connections: int = _variable("client connections that this node accepts", _integer(1, 1_000_000), default=10_000)
+    limit_connections: int = _variable(
+        "client connections that this node accepts", _integer(1, 1_000_000), default=10_000
+    )
     revision: str = _variable("the pod template's revision; a hand-over prefers a node of the newest", default="")
     log_format: str = _variable("`text` or `json`", _one_of("text", "json"), default="text")
     log_level: str = _variable("`debug`, `info` or `warning`", _one_of("debug", "info", "warning"), default="info")
@@ -111,7 +140,9 @@ class Settings:
         known = {PREFIX + f.name.upper(): f for f in fields(cls)}
         for variable in env:
             if variable.startswith(PREFIX) and variable not in known:
-                raise ConfigurationError(f"{variable} is not a variable of a node; there are: {', '.join(sorted(known))}")
+                raise ConfigurationError(
+                    f"{variable} is not a variable of a node; there are: {', '.join(sorted(known))}"
+                )
         values: dict[str, Any] = {}
         for variable, f in known.items():
             text = env.get(variable, "").strip()
@@ -122,7 +153,9 @@ class Settings:
             except ValueError as error:
                 raise ConfigurationError(f"{variable}={text!r}: expected {error}") from None
         if "node" not in values:
-            raise ConfigurationError(f"{PREFIX}NODE is missing: give this node a name that is unique in the cluster, such as arena-0")
+            raise ConfigurationError(
+                f"{PREFIX}NODE is missing: give this node a name that is unique in the cluster, such as arena-0"
+            )
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -131,7 +164,9 @@ class Settings:
         if len({self.port, self.mesh_port, self.admin_port}) < 3:
             raise ConfigurationError(f"{PREFIX}PORT, _MESH_PORT and _ADMIN_PORT must differ")
         if self.peers and not self.mesh_key_file:
-            raise ConfigurationError(f"{PREFIX}PEERS needs {PREFIX}MESH_KEY_FILE: nodes admit each other by a shared key")
+            raise ConfigurationError(
+                f"{PREFIX}PEERS needs {PREFIX}MESH_KEY_FILE: nodes admit each other by a shared key"
+            )
         if self.peers and not self.lease:
             raise ConfigurationError(f"{PREFIX}PEERS needs {PREFIX}LEASE: without it two nodes could both lead")
         if not self.is_loopback and not self.admin_token:

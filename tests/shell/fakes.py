@@ -139,6 +139,7 @@ def node_view(name: str, **changes: Any) -> NodeView:
         revision="r1",
         url=f"ws://{name}:4000/socket",
         draining=False,
+        pid=4711,
     )
     return msgspec.structs.replace(view, **changes)
 

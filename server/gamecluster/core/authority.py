@@ -19,6 +19,7 @@ from typing import Protocol
 from .messages import Broadcast, Fields, Incarnation, JoinGame, LeaveGame, Move, Op, Reply, Request, Tables
 
 ANSWERS = 32
+EARLY_SECONDS = 0.002
 PLAYERS, ANSWERS_TABLE, CLUSTER = "$players", "$answers", "$cluster"
 
 
@@ -82,7 +83,7 @@ class Authority:
         self._players: dict[str, Fields] = {}
         self._answers: dict[str, Fields] = {}
         self._leave_at: dict[str, float] = {}
-        self._ticked_at = 0.0
+        self._ticked_at = self._tick_due = 0.0
         self._unplayable: str | None = None
         self._errors: list[str] = []
 
@@ -102,6 +103,7 @@ class Authority:
         self._ticked_at = now
         if self._rules is None:
             return []
+        self._tick_due = now + (1 / self._rules.tick_rate if self._rules.tick_rate > 0 else 0.0)
         visible = {name: rows for name, rows in tables.items() if not name.startswith("$")}
         try:
             self._rules.load(visible)
@@ -132,10 +134,11 @@ class Authority:
     def tick(self, now: float) -> Draft | None:
         if self._rules is None or self._rules.tick_rate <= 0 or self._unplayable is not None:
             return None
-        passed = now - self._ticked_at
-        if passed < 0.98 / self._rules.tick_rate:
+        period = 1 / self._rules.tick_rate
+        if now < self._tick_due - EARLY_SECONDS:
             return None
-        self._ticked_at = now
+        passed, self._ticked_at = now - self._ticked_at, now
+        self._tick_due = max(self._tick_due + period, now)  # on a schedule, but no burst after a stall
         outcome = self._noted(self._rules.tick(passed))
         if not outcome.ok or not (outcome.ops or outcome.broadcasts):
             return None

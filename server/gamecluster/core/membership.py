@@ -32,7 +32,7 @@ class Peer:
     draining: bool = False
     ready: bool = False
     connections: int = 0
-    greeted: bool = False
+    pid: int = 0
 
 
 class Membership:
@@ -68,7 +68,7 @@ class Membership:
     def said_hello(self, peer: Incarnation, hello: Hello) -> None:
         if state := self._peers.get(peer):
             state.draining, state.ready, state.connections = hello.draining, hello.ready, hello.connections
-            state.greeted = True
+            state.pid = hello.pid
 
     def ticked(self, now: float) -> float:
         """Returns by how much this pod's own loop was stalled, in seconds; 0 when it was not."""

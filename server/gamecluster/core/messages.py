@@ -137,6 +137,7 @@ class Hello(Struct, frozen=True, array_like=True, tag="hello"):
     ready: bool
     connections: int
     record: Record | None
+    pid: int = 0
 
 
 class Follow(Struct, frozen=True, array_like=True, tag="follow"):

@@ -67,6 +67,7 @@ class NodeConfig:
     disconnect_after: float = 2.0
     url: str | None = None
     revision: str = ""
+    pid: int = 0
 
 
 @dataclass
@@ -272,7 +273,14 @@ class Node:
 
     def _say_hello(self) -> None:
         leadership = self._leadership
-        hello = Hello(leadership.promise, leadership.leaving, self.is_ready, self._connections, leadership.record)
+        hello = Hello(
+            promise=leadership.promise,
+            draining=leadership.leaving,
+            ready=self.is_ready,
+            connections=self._connections,
+            record=leadership.record,
+            pid=self._config.pid,
+        )
         for peer in self._members.linked():
             self._send(peer, hello)
             if self._replication.epoch and not self._replication.has_promised(peer):
@@ -483,7 +491,8 @@ class Node:
     def _account(self) -> dict[str, object]:
         """The failover's own account, replicated with the state. ``to``: the pod that leads now."""
         account: dict[str, object] = {"to": name_of(self.me), "epoch": self.epoch}
-        if (takeover := self._leadership.takeover) is not None:
+        takeover = self._leadership.takeover
+        if takeover is not None and takeover.previous not in (None, name_of(self.me)):
             account["from"] = takeover.previous
             account["reason"] = takeover.reason
             account["detectMilliseconds"] = round((takeover.noticed_at - takeover.heard_at) * 1000)
@@ -611,6 +620,7 @@ class Node:
             revision=self._config.revision,
             url=self._config.url,
             draining=self._leadership.leaving,
+            pid=self._config.pid,
         )
         others = [
             NodeView(
@@ -623,6 +633,7 @@ class Node:
                 revision=p.revision,
                 url=p.url,
                 draining=p.draining,
+                pid=p.pid,
             )
             for p in self._members.peers()
             if p.linked or (record is not None and p.incarnation in record.in_sync)

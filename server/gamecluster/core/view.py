@@ -26,6 +26,7 @@ class NodeView(Struct, frozen=True, rename="camel"):
     revision: str
     url: str | None
     draining: bool
+    pid: int
 
 
 class ClusterView(Struct, frozen=True, rename="camel"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import os
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
 from typing import Any, Protocol
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from ..core.events import Event, HandOffRequested
 from ..core.messages import Position, Tables
@@ -17,7 +17,7 @@ from ..core.view import ClusterView
 from ..settings import Settings
 from .metrics import CONTENT_TYPE, Metrics
 
-OPEN = ("/livez", "/readyz", "/startupz", "/metrics")
+OPEN = ("/livez", "/readyz", "/startupz", "/metrics", "/dashboard")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 4096
 
@@ -47,6 +47,8 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
     """``drain`` begins the end of this node, as SIGTERM does."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
+    page = files("gamecluster.shell").joinpath("dashboard.html").read_text(encoding="utf-8")
+
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if request.url.path not in OPEN and (problem := _problem(request, settings)) is not None:
@@ -72,6 +74,11 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
     async def scrape() -> Response:
         metrics.seen(backend.view())
         return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.get("/dashboard")
+    async def dashboard() -> Response:
+        """The page holds nothing; what it shows, it asks for as anybody must."""
+        return HTMLResponse(page)
 
     @app.get("/cluster")
     async def cluster() -> Response:
@@ -116,12 +123,8 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
 
 
 def cluster_status(settings: Settings, view: ClusterView) -> dict[str, Any]:
-    """``GET /cluster``: the node's view, with what only the process knows."""
-    status: dict[str, Any] = {"cluster": settings.name, **msgspec.to_builtins(view)}
-    for node in status["nodes"]:
-        if node["name"] == view.self:
-            node["pid"] = os.getpid()
-    return status
+    """``GET /cluster``."""
+    return {"cluster": settings.name, **msgspec.to_builtins(view)}
 
 
 def _problem(request: Request, settings: Settings) -> Response | None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import random
 import signal
 import socket
@@ -117,6 +118,7 @@ def node_config(settings: Settings) -> NodeConfig:
         takeover=settings.takeover,
         url=settings.url or None,
         revision=settings.revision,
+        pid=os.getpid(),
     )
 
 
