@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 py
 bin := .venv/bin
 SEEDS ?= 200
 N ?= 100
-scripts = $(shell git ls-files --cached --others --exclude-standard .ci e2e | xargs grep -slE '^\#!/bin/bash')
+scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -21,7 +21,7 @@ check: setup ## style, types, the imports' laws, scripts, and the chart's copy o
 	$(bin)/ruff format --check
 	$(bin)/mypy
 	$(bin)/lint-imports
-	diff -r crds charts/gamecluster-operator/crds
+	charts/check
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(scripts); else echo "shellcheck is not installed: scripts are not checked"; fi
 
 test: setup ## all tests that need no cluster

@@ -106,6 +106,8 @@ class Channel:
             self._fail(event)
         elif event == "phx_reply" and ref in self._answers:
             answer = self._answers.pop(ref)
+            if "state" in payload["response"]:
+                self._player.saw(payload["response"], "join")
             if not answer.done():
                 answer.set_result((payload["status"], payload["response"]))
         elif event in ("patch", "state"):
@@ -134,6 +136,7 @@ class Player:
         self._position = (0, 0)
         self._next_address = number
         self._over = False
+        """No more moves: all are answered, or one was answered as none should be."""
 
     async def play(self, stop: asyncio.Event) -> None:
         """Moves until `stop`, then until the move that is out is answered; then reads its total at another pod."""
@@ -149,7 +152,7 @@ class Player:
             except (OSError, WebSocketException, TimeoutError, Elsewhere):
                 pause = 0.02 if len(self.acknowledged) > before else min(pause * 1.5, 0.5)
                 await asyncio.sleep(pause)
-        while self._plan.totals and self.total is None and not self.violations:
+        while self._plan.totals and self.total is None:
             try:
                 async with self._joined():
                     pass
@@ -187,7 +190,6 @@ class Player:
             self.refusals["join: " + str(response.get("reason"))] += 1
             raise Elsewhere(f"join refused: {response}")
         self._token = response["token"]
-        self.saw(response, "join")
         if self._over and self._plan.totals:
             self.total = response["state"]["totals"].get(self.id, {}).get("value", 0)
 
@@ -199,6 +201,8 @@ class Player:
         if ok:
             self.acknowledged.append(time.monotonic())
             self.unanswered = 0
+            if response.get("value", n) != n:  # the counter answers with the player's own total
+                self.violations.append(f"{self.id}: move {n} answered {response}")
         elif reason in NOT_NOW:
             self.refusals[reason] += 1
             if self.refusals[reason] % 50 == 0:

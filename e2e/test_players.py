@@ -34,7 +34,7 @@ class Counter:
                 if self.add(player, payload["n"]) == "cut":
                     await socket.close(1001)
                     return
-                answer = {"epoch": 1, "seq": self.seq}
+                answer = {"epoch": 1, "seq": self.seq, "value": self.totals[player]}
             reply = {"status": "ok", "response": answer}
             await socket.send(json.dumps([join_ref, ref, topic, "phx_reply", reply]))
 
@@ -83,6 +83,7 @@ async def test_a_move_whose_answer_is_lost_is_repeated_and_counts_once() -> None
 async def test_an_acknowledged_move_that_does_not_count_is_noticed() -> None:
     verdict = await verdict_on(lambda n: "lose" if n == 7 else "")
     assert (verdict.lost, verdict.doubled) == (2, 0)
+    assert verdict.violations, "the answers showed it too"
 
 
 async def test_a_repeated_move_that_counts_twice_is_noticed() -> None:
