@@ -253,3 +253,41 @@ def test_a_stalled_pod_accuses_nobody() -> None:
     cluster.run(0.3)
     assert cluster.leader() == "a-0" and cluster.lease.epoch == 1
     assert names(cluster.lease) == ["a-0", "a-1", "a-2"]
+
+
+def test_a_pod_left_alone_stops_committing_when_the_lease_has_not_answered_for_its_duration() -> None:
+    cluster = Cluster(size=2)
+    cluster.join("a-0")
+    cluster.kill("a-1")
+    assert names(cluster.lease) == ["a-0"]
+    cluster.lease_answers = False
+    cluster.run(14)
+    assert cluster.answer("a-0", cluster.ask("a-0", n=1)) is not None
+    cluster.run(2)
+    request = cluster.ask("a-0", n=2)
+    assert cluster.answer("a-0", request) is None
+    assert cluster.nodes["a-0"].view().status == "Stalled"
+    cluster.lease_answers = True
+    cluster.run(3)
+    assert cluster.answer("a-0", request) is not None
+    assert cluster.nodes["a-0"].view().status == "Serving"
+
+
+def test_a_pod_that_was_alone_from_the_start_goes_on_without_the_lease() -> None:
+    cluster = Cluster(size=1)
+    cluster.join("a-0")
+    cluster.lease_answers = False
+    cluster.run(60)
+    assert cluster.answer("a-0", cluster.ask("a-0", n=1)) is not None
+
+
+def test_a_pod_whose_last_companion_left_in_an_orderly_way_goes_on_without_the_lease() -> None:
+    cluster = Cluster(size=2)
+    cluster.join("a-0")
+    cluster.tell("a-1", happened.DrainRequested())
+    cluster.run(0.2)
+    assert names(cluster.lease) == ["a-0"]
+    cluster.kill("a-1")
+    cluster.lease_answers = False
+    cluster.run(60)
+    assert cluster.answer("a-0", cluster.ask("a-0", n=1)) is not None

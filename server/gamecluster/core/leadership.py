@@ -68,6 +68,7 @@ class Attempt:
     request: int
     record: Record
     purpose: str
+    sent_at: float
 
 
 @dataclass
@@ -94,6 +95,7 @@ class Leadership:
     suspect_after: float
     replicas: int
     renew_every: float
+    lease_duration: float
     may_take_over: bool
     role: Role = Role.follower
     record: Record | None = None
@@ -111,6 +113,8 @@ class Leadership:
     _suspicious_since: float | None = None
     _vacant_since: float | None = None
     _retry_at: float = 0.0
+    _renewed_at: float = -inf
+    _is_alone_by_choice: bool = True
     _floor: int = 0
 
     # --- what others ask
@@ -141,6 +145,16 @@ class Leadership:
             members.update(self._last_set)
         members.discard(self.me)
         return members
+
+    def may_commit(self, now: float) -> bool:
+        """Rule 11: who is left alone against its will commits only while it can know that nobody restores elsewhere.
+
+        ``now`` is read after whatever led to the commit. The clock is this pod's own, and counts from the sending of the
+        last write that was accepted.
+        """
+        if self._is_alone_by_choice or self.record is None or self.record.in_sync != (self.me,):
+            return True
+        return now - self._renewed_at < self.lease_duration
 
     def accepts(self, epoch: int, leader: Incarnation) -> bool:
         """Rule 1. Promises on the way, if nothing as high was promised yet."""
@@ -175,6 +189,7 @@ class Leadership:
         attempt = self._settle(request)
         if attempt is None:
             return []
+        self._renewed_at = attempt.sent_at
         accepted = Record(version, attempt.record.holder, attempt.record.epoch, attempt.record.in_sync)
         return self.seen(accepted, now)
 
@@ -237,7 +252,7 @@ class Leadership:
             if self.leader not in (None, self.me) and not self._is_silent(self.leader, facts):
                 return []  # somebody leads in a newer epoch than the record that I have
             self.takeover = Takeover(None, "named by the record, but not leading", facts.now, facts.now)
-            return self._claim(record, self.me, "take over from myself")
+            return self._claim(record, self.me, "take over from myself", facts)
         if self.me not in record.in_sync or not self.may_take_over:
             return []
         if not self._suspects_leader(record, facts):
@@ -246,7 +261,7 @@ class Leadership:
         noticed = self._suspicious_since if self._suspicious_since is not None else facts.now
         self.takeover = Takeover(name_of(record.holder), reason, facts.heard_at(record.holder), noticed)
         said = f"taking over from {name_of(record.holder)}: {reason}"
-        return [Say(Level.info, said), *self._claim(record, record.holder, "take over")]
+        return [Say(Level.info, said), *self._claim(record, record.holder, "take over", facts)]
 
     def _suspects_leader(self, record: Record, facts: Facts) -> bool:
         """Rule 5: a reset link at once, silence later; the more others are missing too, the later; one after another."""
@@ -279,7 +294,7 @@ class Leadership:
             self._vacant_since = facts.now
         rank = sum(1 for p in facts.linked if p < self.me)
         turn = self._vacant_since + MEET_SECONDS + 2 * STAGGER_SECONDS * rank
-        return self._claim_vacant(record) if facts.now >= turn else []
+        return self._claim_vacant(record, facts) if facts.now >= turn else []
 
     def _decide_starting(self, record: Record, facts: Facts) -> list[Effect]:
         if self._floor > self.epoch:
@@ -289,7 +304,7 @@ class Leadership:
         if not missing:
             self.role = Role.leading
             self._suspicious_since = None
-            self._renew_at = facts.now + self.renew_every
+            self._renew_at = self._renewed_at + self.renew_every
             return [Say(Level.info, f"leading epoch {self.epoch}, in sync: {_names(record.in_sync)}")]
         gone = [m for m in record.in_sync if m in missing and facts.silence(m) > self.suspect_after]
         stuck = [m for m in missing if m not in record.in_sync]
@@ -306,7 +321,8 @@ class Leadership:
         planned = self._planned_set(record, facts)
         if planned != list(record.in_sync):
             return self._write_set(record, planned, "in-sync set", facts)
-        if facts.now >= self._renew_at or self._attempts:  # a write of mine on this version settles an unanswered one
+        # a write of mine on this version settles an unanswered one
+        if facts.now >= self._renew_at or self._attempts or not self.may_commit(facts.now):
             return self._write_set(record, planned, "renew", facts)
         return []
 
@@ -344,7 +360,7 @@ class Leadership:
         if successor is not None and facts.all_committed and facts.is_caught_up(successor) and not self._attempts:
             staying = [m for m in record.in_sync if m != self.me or not self.leaving]
             epoch = self._next_epoch(record)
-            return self._write(record, successor, epoch, staying, f"hand over to {name_of(successor)}")
+            return self._write(record, successor, epoch, staying, f"hand over to {name_of(successor)}", facts)
         if planned != list(record.in_sync):
             return self._write_set(record, planned, "in-sync set", facts)
         if facts.now >= self.hand_over.until:
@@ -374,33 +390,39 @@ class Leadership:
             return []
         members = [self.me, *(m for m in self._last_set if m != self.me)]
         self.role = Role.claiming
-        return self._write(record, self.me, self.epoch, members, "reclaim")
+        return self._write(record, self.me, self.epoch, members, "reclaim", facts)
 
     # --- claims and writes
 
-    def _claim_vacant(self, record: Record) -> list[Effect]:
+    def _claim_vacant(self, record: Record, facts: Facts) -> list[Effect]:
         epoch = self._next_epoch(record)
         self._promise(epoch, self.me)
         self.role = Role.claiming
         self.takeover = None
-        return self._write(record, self.me, epoch, [self.me], "first claim")
+        self._is_alone_by_choice = True
+        return self._write(record, self.me, epoch, [self.me], "first claim", facts)
 
-    def _claim(self, record: Record, old: Incarnation, purpose: str) -> list[Effect]:
+    def _claim(self, record: Record, old: Incarnation, purpose: str, facts: Facts) -> list[Effect]:
         """The promise to myself comes before the write is sent."""
         epoch = self._next_epoch(record)
         self._promise(epoch, self.me)
         self.role = Role.claiming
         members = [self.me, *(m for m in record.in_sync if m not in (self.me, old))]
-        return self._write(record, self.me, epoch, members, purpose)
+        self._is_alone_by_choice = old == self.me and self._is_alone_by_choice
+        return self._write(record, self.me, epoch, members, purpose, facts)
 
     def _write_set(self, record: Record, members: list[Incarnation], purpose: str, facts: Facts) -> list[Effect]:
         self._renew_at = facts.now + self.renew_every
         said: list[Effect] = []
+        if len(members) > 1 or set(record.in_sync) - facts.draining - {self.me}:
+            self._is_alone_by_choice = False
+        elif len(record.in_sync) > 1:  # all others have left in an orderly way
+            self._is_alone_by_choice = True
         if gone := [m for m in record.in_sync if m not in members]:
             said.append(Say(Level.info, f"out of the in-sync set: {', '.join(self._why(m, facts) for m in gone)}"))
         if new := [m for m in members if m not in record.in_sync]:
             said.append(Say(Level.info, f"into the in-sync set: {_names(new)}"))
-        return [*said, *self._write(record, self.me, self.epoch, members, purpose)]
+        return [*said, *self._write(record, self.me, self.epoch, members, purpose, facts)]
 
     def _why(self, member: Incarnation, facts: Facts) -> str:
         if member in facts.draining and facts.silence(member) <= self.suspect_after:
@@ -408,11 +430,17 @@ class Leadership:
         return f"{name_of(member)} ({facts.reason(member)})"
 
     def _write(
-        self, record: Record, holder: Incarnation, epoch: int, members: list[Incarnation], purpose: str
+        self,
+        record: Record,
+        holder: Incarnation,
+        epoch: int,
+        members: list[Incarnation],
+        purpose: str,
+        facts: Facts,
     ) -> list[Effect]:
         self._requests += 1
         wanted = Record(record.version, holder, epoch, tuple(members))
-        attempt = Attempt(self._requests, wanted, purpose)
+        attempt = Attempt(self._requests, wanted, purpose, facts.now)
         self._in_flight = attempt
         self._attempts.append(attempt)
         return [WriteRecord(attempt.request, wanted)]
@@ -453,6 +481,7 @@ class Leadership:
                 previous = name_of(former.holder) if former and former.holder else None
                 self.takeover = Takeover(previous, "named by the record", now, now)
             self._promise(record.epoch, self.me)
+            self._is_alone_by_choice = False
             self.role, self.hand_over = Role.starting, None
         elif self.promise == Promise(record.epoch, self.me) and self.role in (Role.claiming, Role.follower):
             self.role = Role.starting

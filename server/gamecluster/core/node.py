@@ -61,6 +61,7 @@ class NodeConfig:
     suspect_after: float = 0.5
     replicas: int = 3
     renew_every: float = 5.0
+    lease_duration: float = 15.0
     takeover: bool = True
     hello_every: float = 0.1
     hand_over_within: float = 3.0
@@ -96,7 +97,14 @@ class Node:
         self._game = game
         self._random = randomness
         self._members = Membership(me, config.suspect_after, now)
-        self._leadership = Leadership(me, config.suspect_after, config.replicas, config.renew_every, config.takeover)
+        self._leadership = Leadership(
+            me,
+            config.suspect_after,
+            config.replicas,
+            config.renew_every,
+            config.lease_duration,
+            config.takeover,
+        )
         self._replication = Replication(resend_after=config.suspect_after / 2)
         self._authority = Authority(game, randomness)
         self._forwarding = Forwarding(me)
@@ -436,7 +444,7 @@ class Node:
         self._commit()
 
     def _commit(self) -> None:
-        if not self.is_leader:
+        if not self.is_leader or not self._leadership.may_commit(self._now):
             return
         seq = self._replication.advance(self._leadership.waited_for())
         if seq > self.log.committed.seq:
@@ -584,6 +592,8 @@ class Node:
     def _status(self) -> tuple[Status, str]:
         leadership, record = self._leadership, self.record
         leader = leadership.leader
+        if self.is_leader and not leadership.may_commit(self._now):
+            return Status.stalled, "alone, and the API server does not answer: somebody may restore the game elsewhere"
         if self.is_leader:
             return Status.serving, f"leading epoch {self.epoch}"
         if leadership.role is Role.reclaiming:

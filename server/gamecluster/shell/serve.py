@@ -115,6 +115,7 @@ def node_config(settings: Settings) -> NodeConfig:
         suspect_after=settings.suspect_after_seconds,
         replicas=settings.gamestate_replicas,
         renew_every=settings.lease_duration_seconds / 3,
+        lease_duration=settings.lease_duration_seconds,
         takeover=settings.takeover,
         url=settings.url or None,
         revision=settings.revision,
