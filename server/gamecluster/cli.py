@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _up(options: argparse.Namespace) -> int:
     from .local import plan, up
+    from .targets import load
 
     made = plan.make(
         options.targets,
@@ -55,14 +55,15 @@ def _up(options: argparse.Namespace) -> int:
         restart=not options.no_restart,
         environment={name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
     )
+    load(made.targets)  # what no node could load is said once, before any is started
     return up.run(made)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from .shell.serve import serve
+    from .shell.serve import run
 
     settings = Settings.from_env()
-    asyncio.run(serve(settings, tuple(options.targets) or settings.targets))
+    run(settings, tuple(options.targets) or settings.targets)
     return 0
 
 
@@ -75,8 +76,17 @@ def _look(options: argparse.Namespace) -> int:
         flags = ["--json"] if options.json else []
         return look.on_kubernetes(options.namespace, options.cluster, None, [options.command, *flags])
     answer = look.first_that_answers(_admin_urls(options), path)
+    if options.command == "nodes" and not options.url:
+        _add_pids(answer, _local_nodes(options))
     print(json.dumps(answer, ensure_ascii=False) if options.json else look.show(options.command, answer))
     return 0
+
+
+def _add_pids(answer: look.Answer, supervised: Sequence[Mapping[str, Any]]) -> None:
+    """A node knows its own process only; the supervisor knows all."""
+    pids = {node["name"]: node["pid"] for node in supervised}
+    for node in answer.get("nodes", []):
+        node["pid"] = pids.get(node["name"])
 
 
 def _handoff(options: argparse.Namespace) -> int:

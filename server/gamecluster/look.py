@@ -71,7 +71,7 @@ def _status(answer: Answer) -> str:
     nodes = answer.get("nodes", [])
     rows = [
         ("cluster", answer.get("cluster")),
-        ("status", " ".join(str(part) for part in (answer.get("status"), answer.get("reason")) if part)),
+        ("status", ": ".join(str(part) for part in (answer.get("status"), answer.get("reason")) if part)),
         ("leader", answer.get("leader") or "none"),
         ("epoch, seq", f"{answer.get('epoch')}, {answer.get('seq')}"),
         ("in sync", ", ".join(answer.get("inSync", [])) or "none"),
@@ -79,7 +79,7 @@ def _status(answer: Answer) -> str:
         ("players", answer.get("players")),
     ]
     last = answer.get("lastFailover")
-    if last:
+    if last and last.get("from"):
         took = (last.get("detectMilliseconds") or 0) + (last.get("takeoverMilliseconds") or 0)
         rows.append(("last failover", f"{last.get('from')} → {last.get('to')} in {took:.0f} ms, {last.get('reason')}"))
     return table(rows)
@@ -103,23 +103,25 @@ def _nodes(answer: Answer) -> str:
 
 
 def _names(names: Mapping[str, Any]) -> str:
+    if not names:
+        return "no names are registered"
     return table([("NAME", "NODE"), *((name, found.get("node")) for name, found in sorted(names.items()))])
 
 
 def _groups(groups: Mapping[str, Any]) -> str:
     members = [(group, m.get("node"), m.get("member")) for group, found in sorted(groups.items()) for m in found]
-    return table([("GROUP", "NODE", "MEMBER"), *members])
+    return table([("GROUP", "NODE", "MEMBER"), *members]) if members else "no group has members"
 
 
 def _request(method: str, admin_url: str, path: str, body: Mapping[str, Any] | None) -> Answer:
-    import httpx
+    import httpx2
 
     token = os.environ.get("GAMECLUSTER_ADMIN_TOKEN", "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     url = admin_url.rstrip("/") + path
     try:
-        response = httpx.request(method, url, json=body, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        response = httpx2.request(method, url, json=body, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ConfigurationError(
             f"{url}: {error or type(error).__name__}: is it a node's admin port (client port + 200)?"
         ) from None

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from gamecluster.core.messages import Record
@@ -32,7 +32,7 @@ class Local:
     supervisor: Supervisor
     watch: Watch
     store: Store
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     data: Path
     said: list[tuple[str, str, str]] = field(default_factory=list)
     now: float = 0.0
@@ -68,7 +68,7 @@ async def local(
     plan.prepare_folder(made)
     store = Store(made)
     assert await store.begin() is None
-    async with httpx.AsyncClient(timeout=0.5, trust_env=False) as client, asyncio.TaskGroup() as tasks:
+    async with httpx2.AsyncClient(timeout=0.5, trust_env=False) as client, asyncio.TaskGroup() as tasks:
         said: list[tuple[str, str, str]] = []
         supervisor = Supervisor(made, tasks, lambda *line: said.append(line))
         watch = Watch(supervisor, store, lambda *line: said.append(line), clock=lambda: cluster.now)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from tests.process.players import Player, Socket, check
 
 from gamecluster.errors import ConfigurationError
@@ -83,9 +83,9 @@ class Cluster:
 
 def get(url: str) -> dict[str, Any]:
     try:
-        answer = httpx.get(url, timeout=1.0, trust_env=False)
+        answer = httpx2.get(url, timeout=1.0, trust_env=False)
         found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
-    except (httpx.HTTPError, ValueError):
+    except (httpx2.HTTPError, ValueError):
         return {}
     return found
 

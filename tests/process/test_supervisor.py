@@ -83,6 +83,7 @@ def test_the_commands_tell_what_there_is(tmp_path: Path) -> None:
         assert sorted(as_json["inSync"]) == ["game-0", "game-1", "game-2"]
         nodes = command("nodes", *where).stdout.splitlines()
         assert len(nodes) == 4 and sum("leader" in line for line in nodes) == 1
+        assert all(str(pid) in "\n".join(nodes) for pid in pids(cluster))
         by_url = command("state", "--json", "--url", cluster.nodes()["game-1"]["admin"])
         assert by_url.returncode == 0 and "totals" in by_url.stdout
         target = next(name for name in cluster.nodes() if name != cluster.leader())
@@ -156,10 +157,10 @@ def test_a_wrong_manifest_is_refused_in_one_line(tmp_path: Path) -> None:
     assert refused.stderr.count("\n") == 1
 
 
-def test_a_target_that_is_not_there_is_quoted_from_the_nodes_log(tmp_path: Path) -> None:
-    with up(tmp_path, "gamecluster.demo:Chess", nodes=1) as cluster:
-        wait(lambda: "comes back" in cluster.output(), "the node has ended")
-        assert "Chess" in cluster.output()
+def test_a_target_that_is_not_there_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    refused = command("up", "gamecluster.demo:Chess", f"--data={tmp_path / 'data'}")
+    assert refused.returncode == 2 and "there is no Chess in gamecluster.demo" in refused.stderr
+    assert refused.stderr.count("\n") == 1 and not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

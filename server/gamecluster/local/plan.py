@@ -70,6 +70,10 @@ class Plan:
     command: Sequence[str] = NODE_COMMAND
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self.environment[PREFIX + "TARGETS"].split(","))
+
+    @property
     def lease(self) -> Path:
         return self.data / "lease.json"
 

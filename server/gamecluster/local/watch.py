@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 
 from ..core.messages import Incarnation, Record, name_of
 from ..shell.lease import LeaseError
@@ -47,12 +47,12 @@ class Watch:
 
     async def run(self, admin_token: str) -> None:
         headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, headers=headers, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, headers=headers, trust_env=False) as client:
             while True:
                 await self.look(client)
                 await asyncio.sleep(EVERY_SECONDS)
 
-    async def look(self, client: httpx.AsyncClient) -> None:
+    async def look(self, client: httpx2.AsyncClient) -> None:
         """One round."""
         record = await self._read()
         running = self._supervisor.running()
@@ -130,21 +130,21 @@ def _explain(record: Record, replacement: Record) -> Line:
     return "backstop", name_of(replacement.holder), f"named: {former} does not hold any more, and nobody took over"
 
 
-async def _ask_ready(client: httpx.AsyncClient, node: Supervised) -> None:
+async def _ask_ready(client: httpx2.AsyncClient, node: Supervised) -> None:
     process = node.process
     try:
         ready = (await client.get(node.place.admin_url + "/readyz")).status_code == 200
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         ready = False
     if process is not None and node.process is process:
         node.ready = ready
 
 
-async def _ask_cluster(client: httpx.AsyncClient, node: Supervised) -> dict[str, Any]:
+async def _ask_cluster(client: httpx2.AsyncClient, node: Supervised) -> dict[str, Any]:
     process = node.process
     try:
         answer: dict[str, Any] = (await client.get(node.place.admin_url + "/cluster")).json()
-    except (httpx.HTTPError, ValueError):
+    except (httpx2.HTTPError, ValueError):
         return {}
     for entry in answer.get("nodes", ()):
         if entry.get("name") == answer.get("self") == node.place.name and node.process is process:
