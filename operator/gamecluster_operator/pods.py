@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-import httpx
+import httpx2
 
 from .labels import ADMIN_PORT
 from .observed import ObservedPod, Telling, telling
@@ -31,8 +31,8 @@ class Pods(Protocol):
 class AdminPods:
     def __init__(self, port: int = ADMIN_PORT) -> None:
         self._port = port
-        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False)
+        limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
+        self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False)
 
     async def ask(self, pods: Iterable[ObservedPod], token: str) -> dict[str, Telling | None]:
         asked = [pod for pod in pods if pod.address]
@@ -44,7 +44,7 @@ class AdminPods:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await self._client.post(f"{self._url(pod)}/handoff", json={"to": to}, headers=_headers(token))
             log.info("asked %s to hand over to %s: %s", pod.name, to or "anyone", answer.status_code)
-        except (TimeoutError, httpx.HTTPError) as error:
+        except (TimeoutError, httpx2.HTTPError) as error:
             log.warning("asked %s to hand over, without an answer: %r", pod.name, error)
 
     async def close(self) -> None:
@@ -55,7 +55,7 @@ class AdminPods:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await self._client.get(f"{self._url(pod)}/cluster", headers=_headers(token))
             return telling(answer.json()) if answer.status_code == 200 else None
-        except (TimeoutError, httpx.HTTPError, ValueError) as error:
+        except (TimeoutError, httpx2.HTTPError, ValueError) as error:
             log.debug("%s does not answer: %r", pod.name, error)
             return None
 

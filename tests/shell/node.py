@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
 from gamecluster.demo import Counter, Room
@@ -39,7 +39,7 @@ class Running:
     settings: Settings
     stop: Stop
     task: asyncio.Task[None]
-    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(trust_env=False, timeout=5))
+    http: httpx2.AsyncClient = field(default_factory=lambda: httpx2.AsyncClient(trust_env=False, timeout=5))
 
     @property
     def url(self) -> str:
@@ -58,7 +58,7 @@ class Running:
             self.task.result()
         try:
             return (await self.http.get(f"{self.admin}/readyz")).status_code == 200
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 from tests.shell.fakes import VIEW, node_view
@@ -43,7 +43,7 @@ class Admin:
         self.metrics = Metrics()
         self.drains = 0
         app = make_admin(Settings(node="arena-2", name="arena", **settings), self.driver, self.metrics, self._drain)
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:4200")
+        self.http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1:4200")
 
     def _drain(self) -> None:
         self.drains += 1

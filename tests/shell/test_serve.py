@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from tests.shell.node import ask, free_ports, hear, running, until
 from websockets.asyncio.client import connect
@@ -104,13 +104,13 @@ async def test_a_signal_ends_the_process_cleanly(tmp_path: Path, number: signal.
     command = [sys.executable, "-m", "gamecluster", "serve", "gamecluster.demo:Counter"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
         try:
-            async with httpx.AsyncClient(trust_env=False) as http:
+            async with httpx2.AsyncClient(trust_env=False) as http:
 
                 async def is_ready() -> bool:
                     assert process.poll() is None
                     try:
                         return (await http.get(f"http://127.0.0.1:{admin}/readyz")).status_code == 200
-                    except httpx.HTTPError:
+                    except httpx2.HTTPError:
                         return False
 
                 await until(is_ready, seconds=30)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from ..settings import Settings
 
-FOREIGN = ("uvicorn", "uvicorn.error", "asyncio", "httpx", "websockets")
+FOREIGN = ("uvicorn", "uvicorn.error", "asyncio", "httpx2", "websockets")
 """Of libraries, only what went wrong."""
 
 
