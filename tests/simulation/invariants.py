@@ -60,17 +60,15 @@ def check_commits(ledger: Ledger, life: Life, lease: LeaseApi, lives: dict[Incar
     if position.seq < before.seq or position.epoch < before.epoch:
         raise Violated("I4", f"{life} went back from {before} to {position}")
     life.position = position
-    log = probe.log_of(life.node)
-    for seq in range(before.seq + 1, position.seq + 1):
-        entry = probe.entry_at(log, position, seq)
-        if seq <= len(ledger.entries):
-            if entry is not None and not _same(ledger.at(seq), entry):
-                raise Violated("I3", f"{life} committed {entry}, where {ledger.at(seq)} was committed")
-        elif entry is None:
-            raise Violated("I3", f"{life} has a snapshot of {position}, and nobody committed {seq}")
-        else:
+    for entry in life.committed:
+        if entry.seq > len(ledger.entries):
             _commit(ledger, life, entry)
             check_held_by_all(ledger, entry.position, lease.possible_sets(), lives, f"{life} committed it")
+        elif not _same(ledger.at(entry.seq), entry):
+            raise Violated("I3", f"{life} committed {entry}, where {ledger.at(entry.seq)} was committed")
+    life.committed.clear()
+    if position.seq > len(ledger.entries):
+        raise Violated("I3", f"{life} has a snapshot of {position}, and nobody committed that")
     if ledger.at(position.seq).position != position:
         raise Violated("I3", f"{life} is at {position}, where {ledger.at(position.seq).position} was committed")
 

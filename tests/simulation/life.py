@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gamecluster.core.messages import Incarnation, Position, Tables
+from gamecluster.core.messages import Entry, Incarnation, Position, Tables
 from gamecluster.core.replication import Log
 
 from . import probe
@@ -33,7 +33,7 @@ class Life:
         self.position = Position(0, 0)
         self.delivered = (0, 0)
         self.shown: Tables = {}
-        self._log: Log | None = None
+        self.committed: list[Entry] = []  # in the present step
         self._offset = offset
         self._rate = rate
 
@@ -47,8 +47,7 @@ class Life:
     def runs(self) -> bool:
         return self.alive and not self.pauses
 
-    @property
-    def log(self) -> Log:
-        if self._log is None:
-            self._log = probe.log_of(self.node)
-        return self._log
+    def run(self, node: Any) -> None:
+        self.node = node
+        self.log: Log = probe.log_of(node)
+        probe.watch_commits(self.log, self.committed)

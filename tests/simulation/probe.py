@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from gamecluster.core import replication
 from gamecluster.core.messages import Entry, Position
 from gamecluster.core.replication import Log, Replication
 
@@ -15,11 +18,27 @@ def log_of(node: Any) -> Log:
     raise LookupError(f"no Replication in {node!r}")
 
 
-def entry_at(log: Log, position: Position, seq: int) -> Entry | None:
-    """Entry ``seq`` of a log whose committed end is ``position``; None if it came in a snapshot."""
-    entries: Any = log._entries
-    index = seq - log._before.seq - 1
-    return entries[index] if 0 <= index < len(entries) else None
+def watch_commits(log: Any, committed: list[Entry]) -> None:
+    """From now on every entry that ``log`` commits is added to ``committed`` too (the log itself forgets old ones)."""
+    commit = log.commit
+
+    def watched(seq: int) -> list[Entry]:
+        done: list[Entry] = commit(seq)
+        committed.extend(done)
+        return done
+
+    log.commit = watched
+
+
+@contextmanager
+def history_of(entries: int) -> Iterator[None]:
+    """Logs keep that many committed entries, not thousands: else no run would be long enough for a snapshot."""
+    before = replication.HISTORY
+    replication.HISTORY = entries
+    try:
+        yield
+    finally:
+        replication.HISTORY = before
 
 
 def holds(log: Log, position: Position) -> bool:

@@ -7,6 +7,7 @@ from random import Random
 
 from gamecluster.core.messages import Incarnation
 
+from . import probe
 from .clients import Client
 from .faults import Trouble
 from .invariants import Violated, visible
@@ -50,6 +51,11 @@ class Result:
 
 def run(plan: Plan, transcript: Transcript | None = None, make_node: MakeNode = real_node) -> Result:
     """Raises Failed."""
+    with probe.history_of(plan.history):
+        return _run_or_fail(plan, transcript, make_node)
+
+
+def _run_or_fail(plan: Plan, transcript: Transcript | None, make_node: MakeNode) -> Result:
     world = World(plan, transcript, make_node)
     try:
         return _run(world)

@@ -82,6 +82,7 @@ class Plan:
     typical_delay: float
     slow_share: float
     flaky: float  # share of the record's writes with an odd fate, all the time
+    history: int  # committed entries that a log keeps: who is further behind gets a snapshot
     players: int
     uncounted: int  # how many more of them that send no n
     window: int  # outstanding moves of one player
@@ -104,7 +105,7 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.partitions: _LINKS,
     Family.lease: _LEASE,
     Family.handovers: _PLANNED,
-    Family.deleted: (Kind.lease_delete, Kind.lease_delete, Kind.pause, *_LEASE),
+    Family.deleted: (Kind.lease_delete, Kind.pause, Kind.lease_slow, Kind.lease_away, Kind.lease_flaky, Kind.cut),
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate,),
 }
 
@@ -128,6 +129,7 @@ def plan(seed: int, family: Family | None = None) -> Plan:
         typical_delay=random.choice((0.0005, 0.002, 0.01)),
         slow_share=random.choice((0.0, 0.01, 0.1)),
         flaky=random.choice((0.0, 0.0, 0.1, 0.3)) if kind in (Family.lease, Family.everything) else 0.0,
+        history=random.choice((1, 8, 40, 4096)),
         players=random.choice((1, 2, 3)),
         uncounted=random.choice((0, 1, 1)),
         window=random.choice((1, 1, 4)),

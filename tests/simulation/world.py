@@ -87,9 +87,7 @@ class World:
         random = self.random
         life = Life(me, name, random.choice(("a", "b")), random.uniform(0, 1e6), random.uniform(0.98, 1.02))
         self.lives[me] = life
-        life.node = self._make_node(
-            me, self.plan, Random(f"{self.plan.seed}/{me}"), life.clock(self.now), life.revision
-        )
+        life.run(self._make_node(me, self.plan, Random(f"{self.plan.seed}/{me}"), life.clock(self.now), life.revision))
         self.transcript.note(self.now, f"{me} starts")
         self.network.add(me)
         self.at(self.now + random.uniform(0, self.plan.tick), self._tick, life)

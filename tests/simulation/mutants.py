@@ -1,0 +1,255 @@
+"""The rules, each broken in one place. Every one of them must be caught by an invariant within a bounded number of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from gamecluster.core.authority import Authority
+from gamecluster.core.forwarding import Pending
+from gamecluster.core.leadership import Leadership, Role
+from gamecluster.core.membership import Membership
+from gamecluster.core.messages import Promise
+from gamecluster.core.node import Node, Seen
+from gamecluster.core.replication import Log, Replication
+
+from .schedule import Family
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``family``: the trouble that shows it soonest."""
+
+    name: str
+    family: Family
+    apply: Break
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    """Rule 1: anything is accepted from anybody who says to lead."""
+    patch.setattr(Leadership, "accepts", lambda self, epoch, leader: True)
+
+
+def promise_without_name(patch: pytest.MonkeyPatch) -> None:
+    """Rule 1: a promise names an epoch only."""
+
+    def accepts(self: Leadership, epoch: int, leader: Any) -> bool:
+        if self.promise is not None and epoch == self.promise.epoch and leader != self.promise.leader:
+            self.promise = Promise(epoch, leader)
+            self.role = Role.follower
+        return original(self, epoch, leader)
+
+    original = Leadership.accepts
+    patch.setattr(Leadership, "accepts", accepts)
+
+
+def commit_alone(patch: pytest.MonkeyPatch) -> None:
+    """Rule 2: the leader waits for nobody."""
+    patch.setattr(Replication, "advance", lambda self, waited_for: self.log.last.seq)
+
+
+def commit_by_majority(patch: pytest.MonkeyPatch) -> None:
+    """Rule 2: a majority is enough."""
+
+    def advance(self: Replication, waited_for: set[Any]) -> int:
+        held = [self.log.last.seq, *(_match(self, peer) for peer in waited_for)]
+        return max(sorted(held, reverse=True)[len(held) // 2], self.log.committed.seq)
+
+    patch.setattr(Replication, "advance", advance)
+
+
+def learners_count(patch: pytest.MonkeyPatch) -> None:
+    """Rule 2: as many as are in the set must hold an entry, whoever they are."""
+
+    def advance(self: Replication, waited_for: set[Any]) -> int:
+        held = sorted((_match(self, peer) for peer in self._copies), reverse=True)
+        needed = len(waited_for)
+        if len(held) < needed:
+            return self.log.committed.seq
+        return max(self.log.committed.seq, held[needed - 1] if needed else self.log.last.seq)
+
+    patch.setattr(Replication, "advance", advance)
+
+
+def go_on_without_the_suspected(patch: pytest.MonkeyPatch) -> None:
+    """Rule 3: who is suspected is not waited for, though the record still has it."""
+
+    def commit(self: Node) -> None:
+        waited_for = self._leadership.waited_for
+        self._leadership.waited_for = lambda: {  # type: ignore[method-assign]
+            m for m in waited_for() if not self._members.suspected(m, self._now)
+        }
+        try:
+            original(self)
+        finally:
+            del self._leadership.waited_for
+
+    original = Node._commit
+    patch.setattr(Node, "_commit", commit)
+
+
+def no_union(patch: pytest.MonkeyPatch) -> None:
+    """Rule 4: only the record's set is waited for, not those of writes without an answer."""
+
+    def waited_for(self: Leadership) -> set[Any]:
+        return set(self.record.in_sync if self.record else ()) - {self.me}
+
+    patch.setattr(Leadership, "waited_for", waited_for)
+
+
+def conflict_is_refusal(patch: pytest.MonkeyPatch) -> None:
+    """Rule 4: after a 409 the write is taken for refused."""
+    _forget_attempts(patch, answered=True)
+
+
+def silence_is_refusal(patch: pytest.MonkeyPatch) -> None:
+    """Rule 4: after a time-out the write is taken for lost."""
+    _forget_attempts(patch, answered=False)
+
+
+def _forget_attempts(patch: pytest.MonkeyPatch, answered: bool) -> None:
+    def unwritten(self: Leadership, request: int, now: float, **how: bool) -> Any:
+        if how["answered"] is answered:
+            self._attempts = [a for a in self._attempts if a.request != request]
+        return original(self, request, now, **how)
+
+    original = Leadership.unwritten
+    patch.setattr(Leadership, "unwritten", unwritten)
+
+
+def unchanged_read_settles(patch: pytest.MonkeyPatch) -> None:
+    """Rule 4: reading the record back unchanged is taken for a proof that the write failed."""
+
+    def seen(self: Leadership, record: Any, now: float) -> Any:
+        if record is not None and self.record is not None and record.version == self.record.version:
+            self._attempts = [a for a in self._attempts if a is self._in_flight]
+        return original(self, record, now)
+
+    original = Leadership.seen
+    patch.setattr(Leadership, "seen", seen)
+
+
+def stale_reads(patch: pytest.MonkeyPatch) -> None:
+    """Rule 0: a read that is older than one already seen is believed."""
+
+    def seen(self: Leadership, record: Any, now: float) -> Any:
+        if record is not None and self.record is not None and record.version < self.record.version:
+            self._attempts = []
+            self.record = msgspec.structs.replace(self.record, version=record.version - 1)
+        return original(self, record, now)
+
+    original = Leadership.seen
+    patch.setattr(Leadership, "seen", seen)
+
+
+def append_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Rule 6: a new leader appends, and commits, before all of its set have answered."""
+
+    def decide_starting(self: Leadership, record: Any, facts: Any) -> Any:
+        self.role = Role.leading
+        return []
+
+    def advance(self: Replication, waited_for: set[Any]) -> int:
+        return original(self, {peer for peer in waited_for if peer in self._copies})
+
+    original = Replication.advance
+    patch.setattr(Leadership, "_decide_starting", decide_starting)
+    patch.setattr(Replication, "advance", advance)
+
+
+def grow_before_caught_up(patch: pytest.MonkeyPatch) -> None:
+    """Rule 4: a learner is let in when it is linked, not when it holds everything."""
+    patch.setattr(Replication, "is_caught_up", lambda self, peer: True)
+
+
+def positions_by_length(patch: pytest.MonkeyPatch) -> None:
+    """Positions are compared by length, without the epoch."""
+
+    def has(self: Log, position: Any) -> bool:
+        return self._before.seq <= position.seq <= self.last.seq
+
+    patch.setattr(Log, "has", has)
+
+
+def show_on_receipt(patch: pytest.MonkeyPatch) -> None:
+    """Rule 2: replicas deliver what they have, committed or not."""
+
+    def follow_append(self: Replication, message: Any) -> Any:
+        ack, committed = original(self, message)
+        return ack, committed + self.log.commit(self.log.last.seq)
+
+    original = Replication.follow_append
+    patch.setattr(Replication, "follow_append", follow_append)
+
+
+def answers_not_replicated(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13: the leader alone knows what n the players are at."""
+
+    def remember(self: Authority, *args: Any) -> Any:
+        original(self, *args)
+        return []
+
+    original = Authority._remember
+    patch.setattr(Authority, "_remember", remember)
+
+
+def repeats_run_again(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13: a Forward that comes twice is run twice."""
+    patch.setattr(Seen, "is_new", lambda self, number: True)
+
+
+def uncounted_moves_repeated(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13: a move without n is repeated after a snapshot, which may hold what it did."""
+    patch.setattr(Pending, "is_repeatable", True)
+
+
+def drained_too_early(patch: pytest.MonkeyPatch) -> None:
+    """Rule 8: a pod that is to leave goes at once."""
+    patch.setattr(Membership, "everyone_else_is_leaving", lambda self, record: True)
+
+
+def take_over_without_being_in_sync(patch: pytest.MonkeyPatch) -> None:
+    """Rule 5: a learner takes over as well."""
+
+    def decide_follower(self: Leadership, record: Any, facts: Any) -> Any:
+        if record.holder not in (None, self.me) and self.me not in record.in_sync:
+            record = self.record = msgspec.structs.replace(record, in_sync=(*record.in_sync, self.me))
+        return original(self, record, facts)
+
+    original = Leadership._decide_follower
+    patch.setattr(Leadership, "_decide_follower", decide_follower)
+
+
+def _match(replication: Replication, peer: Any) -> int:
+    copy = replication._copies.get(peer)
+    return copy.match.seq if copy is not None and copy.match is not None else 0
+
+
+MUTANTS = (
+    Mutant("no fence", Family.partitions, no_fence),
+    Mutant("promise without a name", Family.everything, promise_without_name),
+    Mutant("commit alone", Family.kills, commit_alone),
+    Mutant("commit by majority", Family.kills, commit_by_majority),
+    Mutant("learners count", Family.everything, learners_count),
+    Mutant("go on without the suspected", Family.partitions, go_on_without_the_suspected),
+    Mutant("no union", Family.lease, no_union),
+    Mutant("a conflict is a refusal", Family.lease, conflict_is_refusal),
+    Mutant("silence is a refusal", Family.lease, silence_is_refusal),
+    Mutant("an unchanged read settles", Family.lease, unchanged_read_settles),
+    Mutant("stale reads", Family.lease, stale_reads),
+    Mutant("append at once", Family.kills, append_at_once),
+    Mutant("grow before caught up", Family.kills, grow_before_caught_up),
+    Mutant("positions by length", Family.everything, positions_by_length),
+    Mutant("show on receipt", Family.kills, show_on_receipt),
+    Mutant("answers not replicated", Family.kills, answers_not_replicated),
+    Mutant("repeats run again", Family.everything, repeats_run_again),
+    Mutant("uncounted moves repeated", Family.everything, uncounted_moves_repeated),
+    Mutant("a learner takes over", Family.kills, take_over_without_being_in_sync),
+    Mutant("drained too early", Family.handovers, drained_too_early),
+)
