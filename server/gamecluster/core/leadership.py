@@ -292,7 +292,7 @@ class Leadership:
             return []
         if self._vacant_since is None:
             self._vacant_since = facts.now
-        rank = sum(1 for p in facts.linked if p < self.me)
+        rank = max(sum(1 for p in facts.linked if p < self.me), _ordinal(self.me))
         turn = self._vacant_since + MEET_SECONDS + 2 * STAGGER_SECONDS * rank
         return self._claim_vacant(record, facts) if facts.now >= turn else []
 
@@ -493,6 +493,12 @@ class Leadership:
         self._promise(self._next_epoch(record), self.me)
         self.role, self.hand_over = Role.reclaiming, None
         return [Say(Level.warning, f"the Lease was deleted and is vacant: reclaiming it with epoch {self.epoch}")]
+
+
+def _ordinal(who: Incarnation) -> int:
+    """Of a StatefulSet's pod, by its name; at most 9, so that the last pod alone need not wait long."""
+    digits = name_of(who).rpartition("-")[2]
+    return min(int(digits), 9) if digits.isdigit() else 0
 
 
 def _names(members: list[Incarnation] | tuple[Incarnation, ...]) -> str:
