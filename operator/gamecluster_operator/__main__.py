@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -73,6 +75,7 @@ async def _first_list(loop: handlers.Loop, stop: asyncio.Event) -> bool:
 
 async def _until_stopped(settings: Settings, loop: handlers.Loop, stop: asyncio.Event) -> int:
     """kopf takes the signals to itself when it starts, and ends by itself then; once it is ready they are ours again."""
+    os.environ.setdefault("POD_ID", socket.gethostname())  # else kopf asks for the user's name: a container's has none
     ready = asyncio.Event()
     watching = kopf.operator(
         registry=handlers.registry(loop.store, loop.queue),

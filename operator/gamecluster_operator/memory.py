@@ -22,6 +22,8 @@ class Memory:
     shrinking_since: float | None = None
     named_epoch: int | None = None
     """The epoch in which the operator itself named a leader last."""
+    untold: tuple[Object, float] | None = None
+    """A change of leader that was not told yet: the status before it, and since when."""
     gone_since: dict[str, float] = field(default_factory=dict)
     ending_since: dict[str, float] = field(default_factory=dict)
     _asked_of: tuple[object, ...] | None = None

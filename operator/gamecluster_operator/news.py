@@ -16,8 +16,8 @@ from .observed import Failover
 from .record import Incarnation, name_of
 from .status import condition
 
-HANDED_OVER = "named by the record"
-"""What a leader says of why it leads when it did not take over, but was named."""
+HANDED_OVER = "handed over by"
+"""How a leader's account begins that did not take over: its predecessor lives and gave the GameState to it."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,26 @@ def pod_freed(pod: str, uid: str) -> News:
     return News("PodFreed", text, uid, warning=True)
 
 
-def from_statuses(previous: Object, current: Object, generation: int, named_epoch: int | None = None) -> Iterator[News]:
-    """What the change from one status to the next means to people. ``named_epoch``: in which the operator named the leader."""
-    yield from _leadership(previous, current, named_epoch)
+def stalled(previous: Object, current: Object, generation: int) -> Iterator[News]:
+    """What stands in the way, each time that it changes."""
     before, now = condition(previous, "Stalled"), condition(current, "Stalled")
     if now and now["status"] == "True" and (not before or before.get("message") != now["message"]):
         reason = "InvalidSpec" if now["reason"] in ("InvalidSpec", "NotSupported") else str(now["reason"])
         yield News(reason, str(now["message"]), f"{generation}/{now['message']}", warning=True)
 
 
-def _leadership(previous: Object, current: Object, named_epoch: int | None) -> Iterator[News]:
+def has_new_leader(previous: Object, current: Object) -> bool:
+    return bool(current.get("leader")) and current.get("epoch") not in (None, previous.get("epoch"))
+
+
+def is_accounted_for(current: Object) -> bool:
+    """The new leader itself has said how it came to lead, or nobody led before it."""
+    last = current.get("lastFailover") or {}
+    return last.get("epoch") == current.get("epoch") and bool(last.get("reason"))
+
+
+def leadership(previous: Object, current: Object, named_epoch: int | None) -> Iterator[News]:
+    """The change of leader between two statuses. ``named_epoch``: in which the operator itself named the leader."""
     old, new = previous.get("epoch"), current.get("epoch")
     leader = current.get("leader")
     if not leader or new is None or new == old:
@@ -95,7 +105,7 @@ def is_hand_over(previous: Object, current: Object) -> bool:
     """As the new leader says; else by the record: one who hands over stays in the in-sync set, one who failed is out of it."""
     last = current.get("lastFailover") or {}
     if last.get("epoch") == current.get("epoch") and last.get("reason"):
-        return str(last["reason"]) == HANDED_OVER
+        return str(last["reason"]).startswith(HANDED_OVER)
     holder = (previous.get("gameState") or {}).get("holder")
     return holder in ((current.get("gameState") or {}).get("inSync") or [])
 

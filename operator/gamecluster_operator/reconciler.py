@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ASK_SECONDS = 10.0
 UNSETTLED_SECONDS = 2.0
+ACCOUNT_SECONDS = 4.0
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Reconciler:
         )
         situation = self._situation(body, observed, memory, applied, stood_in.lost)
         await self._tell(body, cluster, situation, [*applied.news, *stood_in.news])
-        unsettled = not confirms(observed) or applied.trouble or applied.waiting
+        unsettled = not confirms(observed) or memory.untold is not None or applied.trouble or applied.waiting
         return UNSETTLED_SECONDS if (unsettled and observed.pods) or applied.trouble else None
 
     def _memory(self, key: Key, body: Object) -> Memory:
@@ -124,14 +125,28 @@ class Reconciler:
         generation = int(meta.get("generation") or 0)
         observed = self._observe(body)
         current = status.derive(meta["name"], generation, cluster, observed, previous, situation, now)
-        named = self._memory((meta["namespace"], meta["name"]), body).named_epoch
-        for item in [*more, *news.from_statuses(previous, current, generation, named)]:
+        memory = self._memory((meta["namespace"], meta["name"]), body)
+        told = [*more, *self._leadership(previous, current, memory), *news.stalled(previous, current, generation)]
+        for item in told:
             await self._say(body, item, now)
         if current == previous:
             return
         identity = {"apiVersion": names.API_VERSION, "kind": "GameCluster"}
         where = {key: meta[key] for key in ("name", "namespace", "resourceVersion")}
         self.store.put(await self.kube.apply_status({**identity, "metadata": where, "status": current}))
+
+    def _leadership(self, previous: Object, current: Object, memory: Memory) -> list[News]:
+        """A change of leader is told with the new leader's own account; without it after a while."""
+        if memory.untold is None:
+            if not news.has_new_leader(previous, current):
+                return []
+            memory.untold = (previous, self.monotonic())
+        before, since = memory.untold
+        is_first = not (before.get("gameState") or {}).get("holder")
+        if not (is_first or news.is_accounted_for(current) or self.monotonic() - since >= ACCOUNT_SECONDS):
+            return []
+        memory.untold = None
+        return list(news.leadership(before, current, memory.named_epoch))
 
     async def _say(self, body: Object, item: News, now: datetime) -> None:
         meta = body["metadata"]

@@ -142,6 +142,8 @@ def test_a_hand_over_goes_to_the_pod_asked_for_and_loses_nothing() -> None:
     assert cluster.leader() == "a-2"
     assert cluster.lease.epoch == 2
     assert len(cluster.lease.in_sync) == 3
+    last = cluster.nodes["a-1"].view().last_failover
+    assert last is not None and (last["from"], last["reason"]) == ("a-0", "handed over by a-0")
     answer = cluster.answer("a-2", cluster.ask("a-2", n=2))
     assert answer is not None and answer.response["value"] == 2
 
@@ -210,6 +212,8 @@ def test_without_its_own_take_over_a_replica_waits_for_the_backstop() -> None:
     for name in cluster.nodes:
         cluster.tell(name, happened.RecordRead(cluster.lease))
     assert cluster.leader() == "a-2", "named: starts the epoch"
+    last = cluster.nodes["a-2"].view().last_failover
+    assert last is not None and (last["from"], last["reason"]) == ("a-0", "named by the record")
 
 
 def test_a_deleted_lease_is_reclaimed_by_the_leader_in_a_new_epoch() -> None:

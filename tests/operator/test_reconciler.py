@@ -277,7 +277,7 @@ async def test_a_failover_is_told_with_its_time() -> None:
 async def test_a_hand_over_is_not_called_a_failover() -> None:
     world = World()
     await world.play()
-    world.hold(1, 2, 0, 1, 2, failover=Failover("arena-0", "arena-1", 2, "named by the record", 0, 9))
+    world.hold(1, 2, 0, 1, 2, failover=Failover("arena-0", "arena-1", 2, "handed over by arena-0", 0, 9))
     await world.settle()
     assert world.events[-1] == "HandedOver"
 
@@ -288,6 +288,7 @@ async def test_a_failover_whose_leader_does_not_answer_the_operator_is_told_all_
     world.pods.tells.clear()
     world.write_record(world.who(1), 2, [world.who(1), world.who(2)])
     await world.settle()
+    await world.look(5)
     assert world.events[-1] == "Failover"
     assert (world.status["lastFailover"]["from"], world.status["lastFailover"]["to"]) == ("arena-0", "arena-1")
 

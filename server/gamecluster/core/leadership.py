@@ -37,6 +37,9 @@ RETRY_SECONDS = 0.2
 """Pause after a read or write that was not answered: a refused connection must not become a busy loop."""
 
 
+NAMED = "named by the record"
+
+
 class Role(StrEnum):
     follower = "follower"
     claiming = "claiming"
@@ -479,7 +482,7 @@ class Leadership:
         if self.promise is None or record.epoch > self.promise.epoch:
             if self.takeover is None or self.role is not Role.claiming:
                 previous = name_of(former.holder) if former and former.holder else None
-                self.takeover = Takeover(previous, "named by the record", now, now)
+                self.takeover = Takeover(previous, NAMED, now, now)
             self._promise(record.epoch, self.me)
             self._is_alone_by_choice = False
             self.role, self.hand_over = Role.starting, None

@@ -18,7 +18,7 @@ from .authority import CLUSTER, PLAYERS, Asked, Authority, Draft, Rules
 from .effects import Effect, Level, Say, SendPeer
 from .events import Event
 from .forwarding import Forwarding, Refusal
-from .leadership import Facts, Leadership, Role
+from .leadership import NAMED, Facts, Leadership, Role, Takeover
 from .membership import Membership
 from .messages import (
     Ack,
@@ -502,10 +502,17 @@ class Node:
         takeover = self._leadership.takeover
         if takeover is not None and takeover.previous not in (None, name_of(self.me)):
             account["from"] = takeover.previous
-            account["reason"] = takeover.reason
+            account["reason"] = self._reason(takeover)
             account["detectMilliseconds"] = round((takeover.noticed_at - takeover.heard_at) * 1000)
             account["takeoverMilliseconds"] = round((self._now - takeover.noticed_at) * 1000)
         return account
+
+    def _reason(self, takeover: Takeover) -> str:
+        """One who was named while its predecessor lives was handed the GameState; else the backstop named it."""
+        former = self._members.names().get(takeover.previous or "")
+        if takeover.reason != NAMED or former is None or self._members.suspected(former, self._now):
+            return takeover.reason
+        return f"handed over by {takeover.previous}"
 
     def _facts(self) -> Facts:
         members, now = self._members, self._now
