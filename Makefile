@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 py
 bin := .venv/bin
 SEEDS ?= 200
 N ?= 100
-scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e | xargs grep -slE '^\#!/bin/bash')
+scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e tests play check | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'

