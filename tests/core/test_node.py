@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from gamecluster.core import effects as do
 from gamecluster.core import events as happened
-from gamecluster.core.messages import Append, Follow, Forward, Move, Position, Promise, Record, Refused, name_of
+from gamecluster.core.messages import (
+    Append,
+    Follow,
+    Forward,
+    Install,
+    Move,
+    Position,
+    Promise,
+    Record,
+    Refused,
+    name_of,
+)
 
 from .cluster import Cluster
 
@@ -295,3 +306,16 @@ def test_a_pod_whose_last_companion_left_in_an_orderly_way_goes_on_without_the_l
     cluster.lease_answers = False
     cluster.run(60)
     assert cluster.answer("a-0", cluster.ask("a-0", n=1)) is not None
+
+
+def test_a_snapshot_that_comes_late_does_not_cut_off_what_was_acknowledged_since() -> None:
+    cluster = Cluster()
+    cluster.join("a-1")
+    leader, replica = cluster.nodes["a-0"], cluster.nodes["a-1"]
+    late = Install(1, leader.position(), leader.log.snapshot())
+    cluster.cut = {("a-2", "a-0")}  # so that nothing more is committed
+    cluster.ask("a-1")
+    end = replica.log.last
+    assert end > late.position
+    cluster.tell("a-1", happened.PeerSaid(leader.me, late))
+    assert replica.log.last == end

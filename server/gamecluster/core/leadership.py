@@ -14,6 +14,8 @@
 | leading    | member suspected / learner caught up / renewal due | leading    | WriteRecord                                   |
 | leading    | hand-over asked for, successor holds everything    | follower   | WriteRecord(successor, epoch + 1), then Named |
 | leading    | the record is vacant (the Lease was deleted)       | reclaiming | promise to myself, Follow to all              |
+| follower   | sealed, and the leader is certainly dead (rule 10) | electing   | promise to myself, Elect to the sealed        |
+| electing   | all who live of the sealed promised, a majority    | leading    | (off the record, until its store is back)     |
 | reclaiming | all of the last known set promised                 | claiming   | WriteRecord(me, the set)                      |
 | any        | a higher epoch is seen                             | follower   |                                               |
 
@@ -23,15 +25,22 @@ Until then everyone whom it would put into the set is waited for (rule 4).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
+from typing import Protocol
 
-from .effects import Effect, Level, ReadRecord, Say, WriteRecord
-from .messages import Incarnation, Promise, Record, name_of
+from .effects import Effect, Level, ReadRecord, Say, SendPeer, WriteRecord
+from .messages import Incarnation, Message, Promise, Record, SealId, name_of
 
 STAGGER_SECONDS = 0.05
+AWAY_SECONDS = 0.5
+"""How long the record's store must not have answered before the leader has its set seal itself."""
+SEAL_AGAIN_SECONDS = 0.1
+ELECT_SECONDS = 1.0
+SMALLEST = 3
+"""Members that a seal needs: with fewer no death leaves a majority."""
 MEET_SECONDS = 0.25
 RETRY_SECONDS = 0.2
 """Pause after a read or write that was not answered: a refused connection must not become a busy loop."""
@@ -46,6 +55,7 @@ class Role(StrEnum):
     starting = "starting"
     leading = "leading"
     reclaiming = "reclaiming"
+    electing = "electing"
 
 
 @dataclass(frozen=True)
@@ -59,9 +69,31 @@ class Facts:
     linked: frozenset[Incarnation]
     draining: frozenset[Incarnation]
     has_promised: Callable[[Incarnation], bool]
+    knows_sealed: Callable[[Incarnation], bool]
     is_caught_up: Callable[[Incarnation], bool]
     revision: Callable[[Incarnation], str]
     all_committed: bool
+
+
+class SealState(Protocol):
+    """``seal.Sealing``."""
+
+    id: SealId
+
+    @property
+    def binds(self) -> bool: ...
+    @property
+    def is_complete(self) -> bool: ...
+    @property
+    def members(self) -> tuple[Incarnation, ...]: ...
+    def survivors(self, certified: Callable[[Incarnation], bool]) -> list[Incarnation]: ...
+    def has_majority(self, certified: Callable[[Incarnation], bool]) -> bool: ...
+    def is_off(self, certified: Callable[[Incarnation], bool]) -> bool: ...
+    def begin(self, epoch: int, members: tuple[Incarnation, ...]) -> None: ...
+    def requests(self) -> list[tuple[Incarnation, Message]]: ...
+    def break_requests(self, epoch: int) -> list[tuple[Incarnation, Message]]: ...
+    def completed(self, id: SealId) -> None: ...
+    def release(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -90,6 +122,7 @@ class Takeover:
     reason: str
     heard_at: float
     noticed_at: float
+    claimed_at: float
 
 
 @dataclass
@@ -100,6 +133,8 @@ class Leadership:
     renew_every: float
     lease_duration: float
     may_take_over: bool
+    seal: SealState
+    certified: Callable[[Incarnation], bool]
     role: Role = Role.follower
     record: Record | None = None
     promise: Promise | None = None
@@ -119,6 +154,10 @@ class Leadership:
     _renewed_at: float = -inf
     _is_alone_by_choice: bool = True
     _floor: int = 0
+    _led_at: float = -inf
+    _away_since: float | None = None
+    _seal_at: float = 0.0
+    _elect_since: float | None = None
 
     # --- what others ask
 
@@ -142,12 +181,23 @@ class Leadership:
     def waited_for(self) -> set[Incarnation]:
         """Everyone who may be in the in-sync set, but me: the record's set and those of unresolved writes."""
         members = set(self.record.in_sync) if self.record else set()
+        if self.is_off_record:
+            members = set(self.seal.members)
         for attempt in self._attempts:
             members.update(attempt.record.in_sync)
         if self.role is Role.reclaiming:
             members.update(self._last_set)
         members.discard(self.me)
+        if self.seal.is_complete or self.is_off_record:
+            members = {m for m in members if not self.certified(m)}
         return members
+
+    @property
+    def is_off_record(self) -> bool:
+        """I lead, or am about to, by promises under a seal, and the record does not say so yet."""
+        return self.role is Role.electing or (
+            self.role is Role.leading and self.record is not None and self.record.epoch < self.epoch
+        )
 
     def may_commit(self, now: float) -> bool:
         """Rule 11: who is left alone against its will commits only while it can know that nobody restores elsewhere.
@@ -159,14 +209,17 @@ class Leadership:
             return True
         return now - self._renewed_at < self.lease_duration
 
-    def accepts(self, epoch: int, leader: Incarnation) -> bool:
+    def accepts(self, epoch: int, leader: Incarnation, now: float) -> bool:
         """Rule 1. Promises on the way, if nothing as high was promised yet."""
         if self.promise is None or epoch > self.promise.epoch:
             self._promise(epoch, leader)
             if leader != self.me:
                 self.role = Role.follower
                 self.hand_over = None
-        return self.promise == Promise(epoch, leader)
+        accepted = self.promise == Promise(epoch, leader)
+        if accepted:
+            self._led_at = now
+        return accepted
 
     # --- what happened
 
@@ -183,8 +236,10 @@ class Leadership:
 
     def read_done(self) -> None:
         self._reading = False
+        self._away_since = None
 
     def read_failed(self, now: float) -> None:
+        self._note_away(now)
         self._reading, self._read_wanted = False, True
         self._retry_at = now + RETRY_SECONDS
 
@@ -193,6 +248,7 @@ class Leadership:
         if attempt is None:
             return []
         self._renewed_at = attempt.sent_at
+        self._away_since = None
         accepted = Record(version, attempt.record.holder, attempt.record.epoch, attempt.record.in_sync)
         return self.seen(accepted, now)
 
@@ -203,14 +259,17 @@ class Leadership:
         if self.role is Role.claiming:
             self.role = Role.follower
         self._read_wanted = True
-        if not answered:
+        if answered:
+            self._away_since = None
+        else:
+            self._note_away(now)
             self._retry_at = now + RETRY_SECONDS
 
     def refused(self, promise: Promise) -> list[Effect]:
         """Someone has promised more than my epoch: I do not lead any more (rule 7), and need a higher one to go on."""
         if self.promise is None or promise.epoch < self.promise.epoch or promise == self.promise:
             return []
-        if self.role not in (Role.starting, Role.leading, Role.reclaiming):
+        if self.role not in (Role.starting, Role.leading, Role.reclaiming, Role.electing):
             return []
         was = self.role
         self.role = Role.follower
@@ -227,7 +286,7 @@ class Leadership:
     # --- what to do: level-triggered, called after whatever may matter
 
     def decide(self, facts: Facts) -> list[Effect]:
-        effects: list[Effect] = []
+        effects = self._decide_seal(facts)
         if facts.now < self._retry_at:
             return effects
         if self._read_wanted and not self._reading:
@@ -246,15 +305,21 @@ class Leadership:
                 effects += self._decide_reclaiming(self.record, facts)
             case Role.claiming:
                 self.role = Role.follower  # its write is settled, and did not make me leader
+            case Role.electing:
+                pass
         return effects
 
     def _decide_follower(self, record: Record, facts: Facts) -> list[Effect]:
+        if self.seal.binds:
+            return []
+        if record.holder == self.me and (self.promise is None or record.epoch > self.promise.epoch):
+            return self._named(record, None, facts.now)
         if record.holder is None:
             return self._decide_vacant(record, facts)
         if record.holder == self.me:
-            if self.leader not in (None, self.me) and not self._is_silent(self.leader, facts):
+            if facts.now - self._led_at <= self.suspect_after * 1.5:
                 return []  # somebody leads in a newer epoch than the record that I have
-            self.takeover = Takeover(None, "named by the record, but not leading", facts.now, facts.now)
+            self.takeover = Takeover(None, "named by the record, but not leading", facts.now, facts.now, facts.now)
             return self._claim(record, self.me, "take over from myself", facts)
         if self.me not in record.in_sync or not self.may_take_over:
             return []
@@ -262,7 +327,7 @@ class Leadership:
             return []
         reason = facts.reason(record.holder)
         noticed = self._suspicious_since if self._suspicious_since is not None else facts.now
-        self.takeover = Takeover(name_of(record.holder), reason, facts.heard_at(record.holder), noticed)
+        self.takeover = Takeover(name_of(record.holder), reason, facts.heard_at(record.holder), noticed, noticed)
         said = f"taking over from {name_of(record.holder)}: {reason}"
         return [Say(Level.info, said), *self._claim(record, record.holder, "take over", facts)]
 
@@ -319,9 +384,11 @@ class Leadership:
         if self._floor > self.epoch:
             self.role = Role.follower
             return []
+        if self.is_off_record:
+            return self._put_on_record(record, facts)
         if self.hand_over is not None:
             return self._decide_hand_over(record, facts)
-        planned = self._planned_set(record, facts)
+        planned = list(record.in_sync) if self.seal.binds else self._planned_set(record, facts)
         if planned != list(record.in_sync):
             return self._write_set(record, planned, "in-sync set", facts)
         # a write of mine on this version settles an unanswered one
@@ -358,8 +425,8 @@ class Leadership:
 
     def _decide_hand_over(self, record: Record, facts: Facts) -> list[Effect]:
         assert self.hand_over is not None
-        planned = self._planned_set(record, facts)
-        successor = self._successor(record, facts)
+        planned = list(record.in_sync) if self.seal.binds else self._planned_set(record, facts)
+        successor = self._successor(record, facts) if not self.seal.binds else None
         if successor is not None and facts.all_committed and facts.is_caught_up(successor) and not self._attempts:
             staying = [m for m in record.in_sync if m != self.me or not self.leaving]
             epoch = self._next_epoch(record)
@@ -389,11 +456,111 @@ class Leadership:
         return min(fit, key=lambda m: (facts.revision(m) == mine, record.in_sync.index(m)), default=None)
 
     def _decide_reclaiming(self, record: Record, facts: Facts) -> list[Effect]:
-        if any(not facts.has_promised(m) for m in self.waited_for()):
+        if self.seal.binds or any(not facts.has_promised(m) for m in self.waited_for()):
             return []
         members = [self.me, *(m for m in self._last_set if m != self.me)]
         self.role = Role.claiming
         return self._write(record, self.me, self.epoch, members, "reclaim", facts)
+
+    # --- the seal (rule 10)
+
+    def _decide_seal(self, facts: Facts) -> list[Effect]:
+        """Needs no store, and so waits for none."""
+        if self.role is Role.electing:
+            return self._decide_electing(facts)
+        if self.seal.binds and self._away_since is None and self._wants_to_write(facts):
+            return self._decide_break(facts)
+        if self.role is Role.follower and self.seal.binds:
+            return self._decide_election(facts)
+        if self.role is not Role.leading or self.is_off_record or self.hand_over is not None or self.record is None:
+            return []
+        if not self.seal.binds and self._may_seal(self.record, facts):
+            self.seal.begin(self.epoch, self.record.in_sync)
+            self._seal_at = 0.0
+        if facts.now < self._seal_at:
+            return []
+        self._seal_at = facts.now + SEAL_AGAIN_SECONDS
+        return [SendPeer(peer, message) for peer, message in self.seal.requests()]
+
+    def _may_seal(self, record: Record, facts: Facts) -> bool:
+        """The store is away, the set is worth it, and nothing but renewals is unresolved."""
+        if self._away_since is None or facts.now - self._away_since < AWAY_SECONDS or len(record.in_sync) < SMALLEST:
+            return False
+        return all(a.record.holder == self.me and a.record.in_sync == record.in_sync for a in self._attempts)
+
+    def may_agree(self, epoch: int, leader: Incarnation) -> bool:
+        return self.promise == Promise(epoch, leader) and self.role is Role.follower and not self._attempts
+
+    def _wants_to_write(self, facts: Facts) -> bool:
+        if self.role in (Role.leading, Role.reclaiming):
+            return True
+        if self.role is not Role.follower or self.record is None or self.me not in self.seal.members:
+            return False
+        return self.record.holder == self.me or facts.now - self._led_at > self.suspect_after * 1.5
+
+    def _decide_break(self, facts: Facts) -> list[Effect]:
+        if facts.now < self._seal_at:
+            return []
+        self._seal_at = facts.now + SEAL_AGAIN_SECONDS
+        requests = self.seal.break_requests(self.epoch)
+        if self.seal.is_off(self.certified):
+            self.seal.release()
+        return [SendPeer(peer, message) for peer, message in requests]
+
+    def _decide_election(self, facts: Facts) -> list[Effect]:
+        """The leader is certainly dead, and so is everyone of the sealed who does not answer."""
+        leader = self.leader
+        alive = self.seal.survivors(self.certified)
+        may = (
+            self._away_since is not None
+            and leader is not None
+            and self.certified(leader)
+            and self.me in alive
+            and self.seal.has_majority(self.certified)
+            and all(facts.silence(m) <= self.suspect_after for m in alive)
+        )
+        if not may or leader is None:
+            self._elect_since = None
+            return []
+        if self._elect_since is None:
+            self._elect_since = facts.now
+        if facts.now - self._elect_since < alive.index(self.me) * 2 * STAGGER_SECONDS:
+            return []
+        self._elect_since = facts.now
+        self._promise(max(self.epoch, self._floor, self.record.epoch if self.record else 0) + 1, self.me)
+        self.role = Role.electing
+        noticed = facts.now
+        self.takeover = Takeover(
+            name_of(leader), "restarted, and the record's store is away", noticed, noticed, noticed
+        )
+        return [
+            Say(Level.info, f"taking over from {name_of(leader)} by the others' promises: the Lease's store is away")
+        ]
+
+    def _decide_electing(self, facts: Facts) -> list[Effect]:
+        alive = self.seal.survivors(self.certified)
+        promised = all(m == self.me or facts.has_promised(m) for m in alive)
+        if self._floor > self.epoch or (
+            self._elect_since is not None and facts.now - self._elect_since > ELECT_SECONDS
+        ):
+            self.role, self._elect_since = Role.follower, None
+            return []
+        knows = self.seal.is_complete or any(facts.knows_sealed(m) for m in alive)
+        if not (promised and knows and self.seal.binds and self.seal.has_majority(self.certified)):
+            return []
+        self.role, self._elect_since = Role.leading, None
+        self.seal.completed(self.seal.id)
+        return [Say(Level.info, f"leading epoch {self.epoch} off the record, with {_names(alive)}")]
+
+    def _put_on_record(self, record: Record, facts: Facts) -> list[Effect]:
+        if self.seal.binds or self._away_since is not None:
+            return []
+        members = [self.me, *(m for m in self.seal.survivors(self.certified) if m != self.me)]
+        return self._write_set(record, members, "on record", facts)
+
+    def _note_away(self, now: float) -> None:
+        if self._away_since is None:
+            self._away_since = now
 
     # --- claims and writes
 
@@ -474,19 +641,24 @@ class Leadership:
             if was is Role.leading:
                 verb = "handed over" if handed else "stepped down"
                 return [Say(Level.info, f"{verb}: {name_of(record.holder)} leads epoch {record.epoch}")]
-        elif self.role in (Role.starting, Role.leading, Role.reclaiming) and record.epoch >= self.epoch:
+        elif self.role not in (Role.follower, Role.claiming) and record.epoch >= self.epoch:
             self.role, self.hand_over = Role.follower, None
         return []
 
     def _named(self, record: Record, former: Record | None, now: float) -> list[Effect]:
+        if self.seal.binds and self.promise != Promise(record.epoch, self.me):
+            return []  # the seal has to be broken first
         if self.promise is None or record.epoch > self.promise.epoch:
             if self.takeover is None or self.role is not Role.claiming:
                 previous = name_of(former.holder) if former and former.holder else None
-                self.takeover = Takeover(previous, NAMED, now, now)
+                self.takeover = Takeover(previous, NAMED, now, now, now)
+            self.takeover.claimed_at = now
             self._promise(record.epoch, self.me)
             self._is_alone_by_choice = False
             self.role, self.hand_over = Role.starting, None
         elif self.promise == Promise(record.epoch, self.me) and self.role in (Role.claiming, Role.follower):
+            if self.takeover is not None:
+                self.takeover.claimed_at = now
             self.role = Role.starting
         return []
 
@@ -504,5 +676,5 @@ def _ordinal(who: Incarnation) -> int:
     return min(int(digits), 9) if digits.isdigit() else 0
 
 
-def _names(members: list[Incarnation] | tuple[Incarnation, ...]) -> str:
+def _names(members: Iterable[Incarnation]) -> str:
     return ", ".join(name_of(m) for m in members)

@@ -18,6 +18,8 @@ from math import inf
 from .messages import Hello, Incarnation, Record, boot_of, name_of, pod_of
 
 STALL_SECONDS = 0.2
+MAX_PODS = 1024
+"""Pods whose newest life is remembered."""
 
 
 @dataclass
@@ -47,15 +49,23 @@ class Membership:
         self._ticked = now
         self._peers: dict[Incarnation, Peer] = {}
         self._awaited: dict[Incarnation, float] = {}
+        self._boots = {pod_of(me): boot_of(me)}
 
     def link_up(self, peer: Incarnation, url: str | None, revision: str, now: float) -> list[Incarnation]:
         """Returns the earlier lives of the same pod, which this greeting certifies as dead."""
+        self._boots[pod_of(peer)] = max(boot_of(peer), self._boots.pop(pod_of(peer), 0))
+        if len(self._boots) > MAX_PODS:
+            del self._boots[next(iter(self._boots))]
         earlier = [p for p in self._peers if pod_of(p) == pod_of(peer) and boot_of(p) < boot_of(peer)]
         for dead in earlier:
             del self._peers[dead]
         state = self._peers.setdefault(peer, Peer(peer))
         state.linked, state.heard, state.url, state.revision = True, now, url, revision
         return earlier
+
+    def is_certified(self, who: Incarnation) -> bool:
+        """A later life of the same pod has greeted: ``who`` is certainly dead. Nothing else proves a death."""
+        return self._boots.get(pod_of(who), 0) > boot_of(who)
 
     def link_down(self, peer: Incarnation, reason: str, now: float) -> None:
         if state := self._peers.get(peer):

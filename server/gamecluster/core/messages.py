@@ -147,9 +147,12 @@ class Follow(Struct, frozen=True, array_like=True, tag="follow"):
 
 
 class Promised(Struct, frozen=True, array_like=True, tag="promised"):
+    """``sealed``: the sender knows that the seal under which it was asked is complete."""
+
     epoch: int
     last: Position
     committed: Position
+    sealed: bool = False
 
 
 class Refused(Struct, frozen=True, array_like=True, tag="refused"):
@@ -219,4 +222,59 @@ class HandOffTo(Struct, frozen=True, array_like=True, tag="handoff"):
     to: str | None
 
 
-Message = Hello | Follow | Promised | Refused | Append | Install | Ack | Forward | Bounce | Publish | Named | HandOffTo
+class SealId(Struct, frozen=True, array_like=True):
+    """One seal: the epoch and set that it holds for, and the leader's count of seals (see seal)."""
+
+    epoch: int
+    round: int
+    members: tuple[Incarnation, ...]
+
+
+class Seal(Struct, frozen=True, array_like=True, tag="seal"):
+    id: SealId
+
+
+class SealAgreed(Struct, frozen=True, array_like=True, tag="sealAgreed"):
+    id: SealId
+
+
+class SealComplete(Struct, frozen=True, array_like=True, tag="sealComplete"):
+    id: SealId
+
+
+class Break(Struct, frozen=True, array_like=True, tag="break"):
+    """``epoch``: the highest that the sender has promised."""
+
+    id: SealId
+    epoch: int
+
+
+class Broken(Struct, frozen=True, array_like=True, tag="broken"):
+    id: SealId
+
+
+class Elect(Struct, frozen=True, array_like=True, tag="elect"):
+    """A member of a sealed set asks for promises of a new epoch without the record."""
+
+    epoch: int
+    id: SealId
+
+
+SealMessage = Seal | SealAgreed | SealComplete | Break | Broken
+
+Message = (
+    Hello
+    | Follow
+    | Promised
+    | Refused
+    | Append
+    | Install
+    | Ack
+    | Forward
+    | Bounce
+    | Publish
+    | Named
+    | HandOffTo
+    | SealMessage
+    | Elect
+)

@@ -24,6 +24,9 @@ from .messages import (
     Ack,
     Append,
     Bounce,
+    Break,
+    Broken,
+    Elect,
     Entry,
     Follow,
     Forward,
@@ -43,10 +46,16 @@ from .messages import (
     Record,
     Refused,
     Reply,
+    Seal,
+    SealAgreed,
+    SealComplete,
+    SealId,
+    SealMessage,
     Tables,
     name_of,
 )
 from .replication import Log, Outgoing, Replication
+from .seal import Sealing
 from .topics import publish, published
 from .view import ClusterView, NodeView, Status
 
@@ -97,6 +106,7 @@ class Node:
         self._game = game
         self._random = randomness
         self._members = Membership(me, config.suspect_after, now)
+        self._seal = Sealing(me)
         self._leadership = Leadership(
             me,
             config.suspect_after,
@@ -104,6 +114,8 @@ class Node:
             config.renew_every,
             config.lease_duration,
             config.takeover,
+            self._seal,
+            self._members.is_certified,
         )
         self._replication = Replication(resend_after=config.suspect_after / 2)
         self._authority = Authority(game, randomness)
@@ -119,6 +131,7 @@ class Node:
         self._live: dict[int, str] = {}  # connections of this pod that have asked to join, and not left → player
         self._joined: dict[str, int] = {}  # players who joined → their connection
         self._drained = False
+        self._accounted_seq = 0
 
     # --- views
 
@@ -258,6 +271,10 @@ class Node:
                 self._decide()
             case HandOffTo(to):
                 self._on_hand_off(to)
+            case Elect(epoch, id):
+                self._on_elect(peer, epoch, id)
+            case Seal() | SealAgreed() | SealComplete() | Break() | Broken():
+                self._on_seal(peer, message)
 
     # --- time, links, record
 
@@ -292,7 +309,7 @@ class Node:
         for peer in self._members.linked():
             self._send(peer, hello)
             if self._replication.epoch and not self._replication.has_promised(peer):
-                self._send(peer, Follow(self._replication.epoch))
+                self._invite(peer)
         if self._replication.epoch:
             self._send_all(self._replication.announce())
 
@@ -322,7 +339,7 @@ class Node:
             self._replication.forget(dead)
         self._replication.forget(peer)
         if self._replication.epoch:
-            self._send(peer, Follow(self._replication.epoch))
+            self._invite(peer)
         elif peer == self._leadership.leader:
             for number, pending in self._forwarding.sent_to(self.epoch):
                 self._send(peer, Forward(self.epoch, number, pending.body))
@@ -362,6 +379,35 @@ class Node:
             return
         self._send(peer, Promised(epoch, self.log.last, self.log.committed))
 
+    def _on_elect(self, peer: Incarnation, epoch: int, id: SealId) -> None:
+        """Rule 10: a promise without the record, only under the seal that holds here too."""
+        if self._seal.may_promise_under(id) and self._accepts(peer, epoch):
+            self._send(peer, Promised(epoch, self.log.last, self.log.committed, self._seal.is_complete))
+
+    def _on_seal(self, peer: Incarnation, message: SealMessage) -> None:
+        answer: Message | None = None
+        match message:
+            case Seal(id):
+                answer = self._seal.asked(id, self._leadership.may_agree(id.epoch, peer))
+            case SealAgreed(id):
+                self._seal.agreed_by(peer, id)
+            case SealComplete(id):
+                self._seal.completed(id)
+            case Break(id, epoch):
+                answer = self._seal.break_asked(id, self.epoch <= epoch)
+            case Broken(id):
+                self._seal.broken_by(peer, id)
+        if answer is not None:
+            self._send(peer, answer)
+        self._decide()
+
+    def _invite(self, peer: Incarnation) -> None:
+        """Asks for a promise: by the record, or under the seal."""
+        if self._leadership.role is not Role.electing:
+            self._send(peer, Follow(self._replication.epoch))
+        elif peer in self._seal.members:
+            self._send(peer, Elect(self._replication.epoch, self._seal.id))
+
     def _on_append(self, peer: Incarnation, message: Append) -> None:
         if not self._accepts(peer, message.epoch):
             return
@@ -375,6 +421,9 @@ class Node:
     def _on_install(self, peer: Incarnation, message: Install) -> None:
         if not self._accepts(peer, message.epoch):
             return
+        if self.log.has(message.position):  # late, or not needed: what follows it in the log stays
+            self._on_append(peer, Append(message.epoch, message.position, [], message.position.seq))
+            return
         ack, is_replaced = self._replication.follow_install(message)
         self._send(peer, ack)
         if is_replaced:
@@ -385,7 +434,7 @@ class Node:
             self._out.append(do.DeliverState(position.epoch, position.seq))
 
     def _accepts(self, peer: Incarnation, epoch: int) -> bool:
-        accepted = self._leadership.accepts(epoch, peer)
+        accepted = self._leadership.accepts(epoch, peer, self._now)
         self._settle_role()
         if not accepted:
             promise = self._leadership.promise
@@ -451,6 +500,7 @@ class Node:
             committed = self.log.commit(seq)
             self._send_all(self._replication.announce())
             self._deliver(committed)
+            self._finish_account(seq)
 
     def _decide(self) -> None:
         self._settle_role()
@@ -463,14 +513,14 @@ class Node:
     def _settle_role(self) -> None:
         """Makes log and rules follow the role. Called after whatever may have changed it."""
         role = self._leadership.role
-        leads = self.epoch if role in (Role.starting, Role.leading, Role.reclaiming) else 0
+        leads = self.epoch if role not in (Role.follower, Role.claiming) else 0
         if leads != self._replication.epoch:
             self._stop_serving()
             if leads:
                 self._seen.clear()
                 self._replication.lead(leads)
                 for peer in self._members.linked():
-                    self._send(peer, Follow(leads))
+                    self._invite(peer)
             else:
                 self._replication.stop_leading()
         if role is Role.leading and not self._serving_epoch:
@@ -504,8 +554,20 @@ class Node:
             account["from"] = takeover.previous
             account["reason"] = self._reason(takeover)
             account["detectMilliseconds"] = round((takeover.noticed_at - takeover.heard_at) * 1000)
+            account["claimMilliseconds"] = round((takeover.claimed_at - takeover.noticed_at) * 1000)
+            account["equaliseMilliseconds"] = round((self._now - takeover.claimed_at) * 1000)
             account["takeoverMilliseconds"] = round((self._now - takeover.noticed_at) * 1000)
+            self._accounted_seq = self.log.last.seq + 1
         return account
+
+    def _finish_account(self, seq: int) -> None:
+        """The account's own entry is the first of the epoch that is committed."""
+        takeover = self._leadership.takeover
+        if takeover is None or not 0 < self._accounted_seq <= seq:
+            return
+        self._accounted_seq = 0
+        passed = round((self._now - takeover.noticed_at) * 1000)
+        self._append(Draft([(CLUSTER, "failover", {"firstCommitMilliseconds": passed})], [], []))
 
     def _reason(self, takeover: Takeover) -> str:
         """One who was named while its predecessor lives was handed the GameState; else the backstop named it."""
@@ -524,6 +586,7 @@ class Node:
             linked=frozenset(members.linked()),
             draining=members.draining(),
             has_promised=self._replication.has_promised,
+            knows_sealed=self._replication.knows_sealed,
             is_caught_up=self._replication.is_caught_up,
             revision=lambda peer: self._config.revision if peer == self.me else members.revision(peer),
             all_committed=self.log.committed == self.log.last,

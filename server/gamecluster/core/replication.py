@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 
 from .messages import Ack, Append, Entry, Incarnation, Install, Message, Op, Position, Promised, Tables
 
@@ -117,6 +118,8 @@ class Copy:
     match: Position | None = None
     sent: Position = START
     progress_at: float = 0.0
+    quiet_until: float = -inf
+    is_sealed: bool = False
 
 
 class Replication:
@@ -146,6 +149,10 @@ class Replication:
     def has_promised(self, peer: Incarnation) -> bool:
         return peer in self._copies
 
+    def knows_sealed(self, peer: Incarnation) -> bool:
+        """It has said that the seal under which it promised is complete."""
+        return peer in self._copies and self._copies[peer].is_sealed
+
     def is_caught_up(self, peer: Incarnation) -> bool:
         """It holds all that was acknowledged; who waits for it from this moment on may count it in (rule 4)."""
         copy = self._copies.get(peer)
@@ -156,6 +163,7 @@ class Replication:
         if said.epoch != self.epoch:
             return []
         copy = self._copies.setdefault(peer, Copy(progress_at=now))
+        copy.is_sealed = copy.is_sealed or said.sealed
         for position in (said.last, said.committed):
             if self.log.has(position):
                 self._raise_match(copy, position, now)
@@ -180,6 +188,9 @@ class Replication:
         if not ack.missing:
             self._raise_match(copy, ack.last, now)
             return []
+        if now < copy.quiet_until:  # several frames were out of place: one answer is enough
+            return []
+        copy.quiet_until = now + self._resend_after / 4
         if self.log.has(ack.last):
             return self._send_from(peer, ack.last)
         return self._send_snapshot(peer)
