@@ -57,12 +57,14 @@ class Adding:
 
 
 class Cluster:
-    """What goes over a link in ``cut`` is lost; without ``lease_answers`` writes land and their answers do not."""
+    """What goes over a link in ``cut`` is lost; without ``lease_answers`` writes land and their answers do not;
+    with ``lease_away`` nothing reaches the Lease."""
 
     def __init__(self, size: int = 3, **config: Any) -> None:
         self.now = 0.0
         self.lease = Record(1, None, 0, (), True)
         self.lease_answers = True
+        self.lease_away = False
         self.nodes: dict[str, Node] = {}
         self.effects: dict[str, list[do.Effect]] = {}
         self.cut: set[tuple[str, str]] = set()
@@ -104,6 +106,10 @@ class Cluster:
             self.now += 0.02
             for name in list(self.nodes):
                 self.tell(name, happened.Ticked())
+            if round(self.now / 0.02) % 50 == 0:
+                for name in list(self.nodes):
+                    self._carry_out(name, [do.ReadRecord()])
+                self.pump()
 
     def ask(self, name: str, event: str = "add", n: int | None = None, player: str = "bob", **payload: Any) -> int:
         self._requests += 1
@@ -139,7 +145,8 @@ class Cluster:
                 case do.WriteRecord(request, record):
                     self._write(name, request, record)
                 case do.ReadRecord():
-                    self._queue.append((name, happened.RecordRead(self.lease)))
+                    read = happened.RecordReadFailed("refused") if self.lease_away else happened.RecordRead(self.lease)
+                    self._queue.append((name, read))
                 case _:
                     self.effects[name].append(effect)
 
@@ -149,6 +156,9 @@ class Cluster:
             self._queue.append((to, happened.PeerSaid(self.nodes[name].me, message)))
 
     def _write(self, name: str, request: int, record: Record) -> None:
+        if self.lease_away:
+            self._queue.append((name, happened.RecordUnanswered(request, "refused")))
+            return
         if record.version != self.lease.version:
             self._queue.append((name, happened.RecordConflicted(request)))
             return

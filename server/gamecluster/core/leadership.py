@@ -310,8 +310,8 @@ class Leadership:
         return effects
 
     def _decide_follower(self, record: Record, facts: Facts) -> list[Effect]:
-        if self.seal.binds:
-            return []
+        if self.seal.binds or self._away_since is not None:
+            return []  # a claim that can't be written would only fence off a leader that comes back
         if record.holder == self.me and (self.promise is None or record.epoch > self.promise.epoch):
             return self._named(record, None, facts.now)
         if record.holder is None:
