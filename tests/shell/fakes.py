@@ -10,7 +10,7 @@ import msgspec
 
 from gamecluster.core.effects import Answer
 from gamecluster.core.events import Event, PlayerJoined, PlayerMoved, Published
-from gamecluster.core.messages import Position, Tables
+from gamecluster.core.messages import Op, Position, Tables
 from gamecluster.core.view import ClusterView, NodeView, Status
 from gamecluster.shell.clients import Hub
 from gamecluster.shell.connection import Connection
@@ -62,6 +62,7 @@ class FakeBackend:
         self.events: list[Event] = []
         self.at = Position(1, 10)
         self.tables: Tables = {"ships": {}}
+        self.known: dict[Position, list[Op]] = {}
         self.is_alive = True
 
     def dispatch(self, event: Event) -> None:
@@ -72,6 +73,9 @@ class FakeBackend:
 
     def visible_tables(self) -> Tables:
         return self.tables
+
+    def missed(self, since: Position) -> list[Op] | None:
+        return self.known.get(since)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]

@@ -116,6 +116,72 @@ def test_a_join_is_asked_of_the_node_and_answered_with_token_and_state(stage: St
     assert claims == {"sub": "p1", "aud": "arena", "stay": "s7", "iat": 1_700_000_000}
 
 
+def rejoin(stage: Stage, resumed: bool = True, **position: Any) -> Any:
+    """A join's answer without the token, of a client that says it was at ``position``."""
+    client = stage.client()
+    client.ask_game("p1", **position)
+    stage.hub.answer(
+        Answer(stage.backend.last_request, True, {"player": "p1", "stay": "s7", "n": 4, "resumed": resumed}, join=True)
+    )
+    [[_, _, _, _, payload]] = client.hear()
+    assert payload["status"] == "ok"
+    return {name: value for name, value in payload["response"].items() if name in ("epoch", "seq", "ops", "state")}
+
+
+def test_a_client_that_comes_back_gets_what_it_has_missed_instead_of_the_state(stage: Stage) -> None:
+    stage.backend.known[Position(1, 4)] = [("ships", "p1", {"x": 5.0}), ("ships", "p2", None)]
+    missed = {"epoch": 1, "seq": 10, "ops": [["ships", "p1", {"x": 5.0}], ["ships", "p2", None]]}
+    assert rejoin(stage, epoch=1, seq=4) == missed
+    stage.backend.known.clear()
+    assert rejoin(stage, epoch=1, seq=4) == missed, "encoded once for all who come back from there"
+    stage.backend.at = Position(1, 11)
+    assert "state" in rejoin(stage, epoch=1, seq=4)
+
+
+def test_a_client_that_missed_nothing_gets_no_ops(stage: Stage) -> None:
+    stage.backend.known[Position(1, 10)] = []
+    assert rejoin(stage, epoch=1, seq=10) == {"epoch": 1, "seq": 10, "ops": []}
+
+
+def test_in_another_stay_the_same_numbers_may_be_another_history(stage: Stage) -> None:
+    stage.backend.known[Position(1, 4)] = []
+    assert rejoin(stage, resumed=False, epoch=1, seq=4) == {"epoch": 1, "seq": 10, "state": {"ships": {}}}
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        {},
+        {"epoch": 1},
+        {"seq": 4},
+        {"epoch": "1", "seq": 4},
+        {"epoch": 1.0, "seq": 4},
+        {"epoch": True, "seq": 4},
+        {"epoch": 1, "seq": -4},
+        {"epoch": 0, "seq": 0},
+        {"epoch": None, "seq": None},
+        {"epoch": [1], "seq": {"4": 4}},
+        {"epoch": 2, "seq": 4},
+        {"epoch": 1, "seq": 2**62},
+    ],
+    ids=str,
+)
+def test_with_no_position_or_one_that_nobody_knows_it_gets_the_state(stage: Stage, position: Any) -> None:
+    stage.backend.known = {Position(1, 4): [], Position(0, 0): []}
+    assert rejoin(stage, **position) == {"epoch": 1, "seq": 10, "state": {"ships": {}}}
+
+
+def test_what_is_broadcast_after_the_missed_ops_follows_on_them(stage: Stage) -> None:
+    stage.backend.known[Position(1, 4)] = []
+    client = stage.client()
+    client.ask_game("p1", epoch=1, seq=4)
+    stage.hub.answer(Answer(stage.backend.last_request, True, {"stay": "s", "resumed": True}, join=True))
+    client.hear()
+    for seq in (9, 10, 11):
+        stage.hub.deliver_patch(DeliverPatch(1, seq, []))
+    assert [frame[4]["seq"] for frame in client.hear()] == [11]
+
+
 def test_a_token_names_the_player_and_the_stay(stage: Stage) -> None:
     token = stage.tokens.sign("p1", "s7")
     stage.client().ask_game("p1", token=token)
@@ -564,7 +630,7 @@ frames = st.one_of(
         st.sampled_from(["game", "room:1", "room:2", "room:", "phoenix", "lobby"]),
         st.sampled_from(["phx_join", "phx_leave", "heartbeat", "move", "shout", "whisper", "crash", "phx_reply"]),
         st.dictionaries(
-            st.sampled_from(["player", "token", "nonce", "n", "name", "to", "x"]),
+            st.sampled_from(["player", "token", "nonce", "n", "name", "to", "x", "epoch", "seq"]),
             st.one_of(st.none(), st.text(max_size=4), st.integers(), st.lists(st.integers(), max_size=2)),
             max_size=3,
         ),

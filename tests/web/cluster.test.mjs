@@ -67,6 +67,54 @@ test("a reload resumes the player and the count of moves", async (t) => {
   await until(() => after.state.totals[after.player].value === 6, "the sum");
 });
 
+test("after a lost connection it is told what it has missed, on another node too", async (t) => {
+  const connect = await someCluster(t);
+  const { Gated, sockets, joins, gate } = gated();
+  const ben = await joined(connect({ player: name() }));
+  const ann = await joined(connect({ player: name(), WebSocket: Gated }));
+  const { server: here, url } = ann.status;
+  await until(() => ann.state.totals[ben.player], "ann has seen ben");
+  const told = [];
+  ann.on("state", () => told.push("state"));
+  ann.on("patch", ({ ops }) => told.push(ops));
+  gate.isOpen = false;
+  sockets.at(-1).close(4000);
+  await until(() => ann.status.status !== "joined", "ann is away");
+  await ben.push("add", { amount: 5 });
+  await ben.push("add", { amount: 6 });
+  const { epoch, seq } = ann.position;
+  Object.assign(gate, { isOpen: true, except: url });
+  await joined(ann);
+  const { response } = joins.at(-1);
+  assert.deepEqual([response.resumed, response.state], [true, undefined]);
+  assert.deepEqual(response.ops.filter(([table, key]) => table === "totals" && key === ben.player).at(-1), ["totals", ben.player, { value: 11 }]);
+  assert.ok(response.epoch >= epoch && response.seq > seq);
+  assert.equal(ann.state.totals[ben.player].value, 11);
+  assert.ok(!told.includes("state") && told.length >= 1);
+  assert.notEqual(ann.status.server, here);
+  await ann.push("add", { amount: 1 });
+  await until(() => ann.state.totals[ann.player].value === 1, "its own move");
+});
+
+/** A WebSocket that can be kept from connecting, and what joins of the game were answered on it. */
+function gated() {
+  const gate = { isOpen: true, except: null };
+  const sockets = [];
+  const joins = [];
+  class Gated extends WebSocket {
+    constructor(url) {
+      if (!gate.isOpen || (gate.except && url.startsWith(gate.except))) throw new Error("kept from connecting");
+      super(url);
+      sockets.push(this);
+      this.addEventListener("message", ({ data }) => {
+        const [, , topic, event, payload] = JSON.parse(data);
+        if (topic === "game" && event === "phx_reply" && payload.response.token) joins.push(payload);
+      });
+    }
+  }
+  return { Gated, sockets, joins, gate };
+}
+
 test("a player who joins elsewhere replaces the first page, which does not fight for it", async (t) => {
   const connect = await someCluster(t);
   const first = await joined(connect({ player: name() }));

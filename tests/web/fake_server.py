@@ -54,6 +54,8 @@ class FakeGame:
         self.state: dict[str, dict[str, Fields]] = {"totals": {}, "ships": {}}
         self.players: dict[str, Player] = {}
         self.applied: list[tuple[str, int | None]] = []
+        self.history: list[tuple[int, int, list[Any]]] = []
+        self.welcomes: list[str] = []
 
     def join(self, client: Client, payload: Fields) -> tuple[Fields, Client | None]:
         name, token, nonce = payload["player"], payload.get("token"), payload.get("nonce")
@@ -71,7 +73,17 @@ class FakeGame:
             player = self.players[name] = Player(self.stays, nonce, client)
             self.change([["totals", name, {"value": 0}], ["ships", name, {"x": 400.0, "y": 300.0}]])
         answer = {"player": name, "token": f"fake.{player.stay}", "n": player.n, "resumed": resumed}
-        return {**answer, "epoch": self.epoch, "seq": self.seq, "state": self.state}, replaced
+        missed = self.missed(payload.get("epoch"), payload.get("seq")) if resumed else None
+        brought: Fields = {"state": self.state} if missed is None else {"ops": missed}
+        self.welcomes += brought
+        return {**answer, "epoch": self.epoch, "seq": self.seq, **brought}, replaced
+
+    def missed(self, epoch: Any, seq: Any) -> list[Any] | None:
+        """All ops after that position, if it is one of this game's."""
+        ends = [(e, s) for e, s, _ in self.history]
+        if (epoch, seq) not in ends:
+            return None
+        return [op for _, _, ops in self.history[ends.index((epoch, seq)) + 1 :] for op in ops]
 
     def move(self, client: Client, event: str, payload: Fields) -> Fields:
         """The response, or No; remembered by the player's own count."""
@@ -108,6 +120,7 @@ class FakeGame:
 
     def change(self, ops: list[Any]) -> None:
         self.seq += 1
+        self.history.append((self.epoch, self.seq, ops))
         for table, key, fields in ops:
             self.state[table][key] = {**self.state[table].get(key, {}), **fields}
         for client in self.clients():
@@ -263,12 +276,17 @@ class FakeCluster:
             case "look":
                 where = [len(node.clients) for node in self.nodes]
                 players = {k: {"n": p.n, "stay": p.stay} for k, p in self.game.players.items()}
-                return {"state": self.game.state, "applied": self.game.applied, "clients": where, "players": players}
+                game = self.game
+                seen = {"state": game.state, "applied": game.applied, "welcomes": game.welcomes}
+                return {**seen, "clients": where, "players": players}
             case "forget":  # as if the cluster were another one
                 self.game = FakeGame()
                 self.game.stays = 1000
             case "fail over":
                 self.game.epoch += 1
+                self.game.change([])
+            case "forget history":
+                self.game.history.clear()
             case "patch":  # a frame of any position, to everyone
                 for client in self.game.clients():
                     client.send([None, None, "game", "patch", command["patch"]])

@@ -25,6 +25,19 @@ test("frames that are not newer change nothing", () => {
   assert.deepEqual(copy.position, { epoch: 2, seq: 10 });
 });
 
+test("a patch that tells again what is known makes the same copy", () => {
+  const ops = [["t", "a", { x: 1 }], ["t", "a", null], ["t", "a", { y: 2 }], ["t", "b", { x: 5 }], ["t", "c", null]];
+  const known = copyAt(1, 3, { t: { a: { y: 2 }, b: { x: 1, z: 3 } } });
+  assert.ok(known.apply({ epoch: 1, seq: 5, ops }));
+  assert.deepEqual(known.state, { t: { a: { y: 2 }, b: { x: 5, z: 3 } } });
+});
+
+test("a copy knows whether it is ahead of a position", () => {
+  const copy = copyAt(2, 10, {});
+  assert.deepEqual([[2, 9], [1, 99], [2, 10], [2, 11], [3, 1]].map(([epoch, seq]) => copy.isAheadOf({ epoch, seq })),
+    [true, true, false, false, false]);
+});
+
 test("a later epoch is newer whatever its seq", () => {
   const copy = copyAt(2, 10, {});
   assert.ok(copy.apply({ epoch: 3, seq: 4, ops: [["t", "k", { v: 1 }]] }));

@@ -195,6 +195,53 @@ test("a cluster that began anew replaces the copy, though its positions are lowe
   assert.deepEqual(ann.state.totals, { ann: { value: 7 } });
 });
 
+test("a cluster that began anew in the same epoch replaces the copy as well", async (t) => {
+  const cluster = await fakeCluster(t);
+  const ann = await joined(cluster.connect({ player: "ann" }));
+  for (let i = 0; i < 5; i += 1) await ann.push("add", { amount: 1 });
+  await cluster.command({ do: "forget" });
+  await cluster.node(0, "close", { code: 1012 });
+  await until(() => ann.position.seq === 1, "the new cluster's position");
+  await ann.push("add", { amount: 7 });
+  assert.deepEqual(ann.state.totals, { ann: { value: 7 } });
+});
+
+/** ann, who was away while ben moved three times; `meanwhile` is called before she is let in again. */
+async function away(t, cluster, meanwhile) {
+  const ann = await joined(cluster.connect({ player: "ann" }), "fake-0");
+  const ben = await joined(cluster.connect({ player: "ben", prefer: "fake-1" }), "fake-1");
+  await until(() => ann.state.totals.ben, "ann has seen ben");
+  const told = { state: 0, patches: [] };
+  ann.on("state", () => { told.state += 1; });
+  ann.on("patch", (patch) => told.patches.push(patch));
+  for (const node of [0, 1, 2]) await cluster.node(node, "refusal", { value: "no leader" });
+  await cluster.node(0, "die");
+  await until(() => ann.status.status !== "joined", "ann is away");
+  for (let i = 0; i < 3; i += 1) await ben.push("add", { amount: 1 });
+  await meanwhile();
+  for (const node of [1, 2]) await cluster.node(node, "behave");
+  await joined(ann);
+  const look = await cluster.look();
+  assert.deepEqual(ann.state, look.state);
+  return { told, welcome: look.welcomes.at(-1) };
+}
+
+test("who was away is told what it missed, and not the whole state", async (t) => {
+  const cluster = await fakeCluster(t);
+  const { told, welcome } = await away(t, cluster, () => cluster.command({ do: "fail over" }));
+  assert.equal(welcome, "ops");
+  assert.equal(told.state, 0);
+  assert.equal(told.patches.length, 1);
+  assert.deepEqual(told.patches[0].ops.at(-1), ["totals", "ben", { value: 3 }]);
+});
+
+test("who was away for too long gets the whole state", async (t) => {
+  const cluster = await fakeCluster(t);
+  const { told, welcome } = await away(t, cluster, () => cluster.command({ do: "forget history" }));
+  assert.equal(welcome, "state");
+  assert.deepEqual([told.state, told.patches.length], [1, 0]);
+});
+
 test("patches that are not newer are not shown", async (t) => {
   const cluster = await fakeCluster(t);
   const ann = await joined(cluster.connect({ player: "ann" }));

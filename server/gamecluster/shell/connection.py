@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..channel import ChannelRuntime
 from ..core.events import Event
-from ..core.messages import Position, Tables
+from ..core.messages import Op, Position, Tables
 from ..phoenix.session import Output, Session
 from .outbox import ClientSocket, Outbox
 
@@ -20,6 +20,10 @@ class Backend(Protocol):
     def position(self) -> Position: ...
 
     def visible_tables(self) -> Tables: ...
+
+    def missed(self, since: Position) -> list[Op] | None:
+        """One patch from there to ``position()``; None if ``since`` is not known (any more), or it would be a long one."""
+        ...
 
 
 class Bucket:

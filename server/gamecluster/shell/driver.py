@@ -43,11 +43,12 @@ from ..core.events import (
     RecordWritten,
     Ticked,
 )
-from ..core.messages import Incarnation, Message, Position, Record, Tables
+from ..core.messages import Incarnation, Message, Op, Position, Record, Tables
 from ..core.view import ClusterView
 from ..errors import GameClusterError
 from .lease import Lease, LeaseConflict
 from .metrics import Metrics
+from .resume import History, missed
 
 TICK_SECONDS = 0.02
 STALL_SECONDS = 0.25
@@ -68,6 +69,9 @@ class NodeFailed(GameClusterError):
 
 class StateMachine(Protocol):
     """``core.node.Node``."""
+
+    @property
+    def log(self) -> History: ...
 
     def handle(self, event: Event, now: float) -> list[Effect]: ...
 
@@ -129,6 +133,10 @@ class Driver:
 
     def visible_tables(self) -> Tables:
         return self._node.visible_tables()
+
+    def missed(self, since: Position) -> list[Op] | None:
+        """What a client that was at ``since`` has not seen of the committed state; None: it needs all of it."""
+        return missed(self._node.log, since, self._node.visible_tables())
 
     def view(self) -> ClusterView:
         return self._node.view()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from ..core.effects import Answer, DeliverPatch, DeliverState
 from ..core.events import PlayerJoined, PlayerLeft, PlayerMoved
@@ -12,6 +12,7 @@ from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
 from .joins import Tokens, Unwelcome, checked, read_join, take_count
 from .metrics import Metrics
+from .resume import Welcome
 from .topics import Topics
 
 GAME = "game"
@@ -20,12 +21,13 @@ MAX_WAITING = 1000
 
 
 class _Waiting(Struct, frozen=True):
-    """A request that the node will answer. ``ref`` is a move's; a join has none of its own."""
+    """A request that the node will answer. ``ref`` is a move's; a join has none of its own. ``since``: a joiner's position."""
 
     connection: Connection
     channel: int
     ref: Ref
     is_join: bool
+    since: Position | None = None
 
 
 class GameTopic:
@@ -37,7 +39,7 @@ class GameTopic:
         self._perform = perform
         self._requests = 0
         self._waiting: dict[int, _Waiting] = {}
-        self._state: tuple[Position, Raw] | None = None
+        self._game = Welcome(backend)
 
     # --- from a client
 
@@ -48,7 +50,7 @@ class GameTopic:
             self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
             return
         connection.players[asked.channel] = join.player
-        request = self._wait(connection, asked.channel, None, is_join=True)
+        request = self._wait(connection, asked.channel, None, is_join=True, since=join.since)
         self._backend.dispatch(PlayerJoined(request, connection.number, join.player, join.stay, join.nonce))
 
     def move(self, connection: Connection, pushed: Pushed) -> None:
@@ -90,7 +92,7 @@ class GameTopic:
             connection.players.pop(waiting.channel, None)
             self._perform(connection, connection.session.refuse_join(waiting.channel, effect.response))
         elif waiting.channel in connection.players:
-            self._welcome(connection, waiting.channel, effect.response)
+            self._welcome(connection, waiting, effect.response)
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
         if self._topics.has(GAME):
@@ -99,7 +101,7 @@ class GameTopic:
 
     def deliver_state(self, effect: DeliverState) -> None:
         if self._topics.has(GAME):
-            payload = {"epoch": effect.epoch, "seq": effect.seq, "state": self._encoded_state()}
+            payload = {"epoch": effect.epoch, "seq": effect.seq, "state": self._game.state()}
             self._fan_out_game(effect.epoch, effect.seq, "state", payload)
 
     def replace(self, connection: Connection, player: str) -> None:
@@ -111,25 +113,26 @@ class GameTopic:
 
     # --- private
 
-    def _welcome(self, connection: Connection, channel: int, response: Fields) -> None:
-        player, position = connection.players[channel], self._backend.position()
+    def _welcome(self, connection: Connection, waiting: _Waiting, response: Fields) -> None:
+        player = connection.players[waiting.channel]
+        missed = self._game.since(waiting.since if response.get("resumed") else None)
         answer = {name: value for name, value in response.items() if name != "stay"} | {
             "player": player,
             "token": self._tokens.sign(player, response["stay"]),
-            "epoch": position.epoch,
-            "seq": position.seq,
-            "state": self._encoded_state(),
+            **missed,
         }
-        self._topics.subscribe(GAME, connection, since=position)
-        self._perform(connection, connection.session.accept_join(channel, answer))
+        self._topics.subscribe(GAME, connection, since=Position(missed["epoch"], missed["seq"]))
+        self._perform(connection, connection.session.accept_join(waiting.channel, answer))
 
     def _refuse_move(self, connection: Connection, pushed: Pushed, response: Fields) -> None:
         self._metrics.moved(False, response)
         self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, response))
 
-    def _wait(self, connection: Connection, channel: int, ref: Ref, is_join: bool) -> int:
+    def _wait(
+        self, connection: Connection, channel: int, ref: Ref, is_join: bool, since: Position | None = None
+    ) -> int:
         self._requests = request = self._requests + 1
-        self._waiting[request] = _Waiting(connection, channel, ref, is_join)
+        self._waiting[request] = _Waiting(connection, channel, ref, is_join, since)
         connection.waiting += 1
         return request
 
@@ -137,10 +140,3 @@ class GameTopic:
         """A client never sees a position below that of its join's answer."""
         sent = self._topics.fan_out(GAME, event, encode_json(payload), Position(epoch, seq))
         self._metrics.messages_out.inc(sent)
-
-    def _encoded_state(self) -> Raw:
-        """Encoded once for all who join at the same position: after a failover many do."""
-        position = self._backend.position()
-        if self._state is None or self._state[0] != position:
-            self._state = position, Raw(encode_json(self._backend.visible_tables()))
-        return self._state[1]

@@ -12,12 +12,13 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeGuard
 
 import jwt
 from msgspec import Struct
 
 from ..checks import Mismatch, json_object
-from ..core.messages import Fields
+from ..core.messages import Fields, Position
 from ..errors import ConfigurationError, GameClusterError
 
 KEY_BYTES_AT_LEAST = 32
@@ -33,11 +34,12 @@ class Unwelcome(GameClusterError):
 
 
 class GameJoin(Struct, frozen=True):
-    """A join of ``game`` that may be asked of the leader. ``stay``: from the token, verified."""
+    """A join of ``game`` that may be asked of the leader. ``stay``: from the token, verified; ``since``: of the client's copy."""
 
     player: str
     stay: str | None
     nonce: str | None
+    since: Position | None = None
 
 
 class Tokens:
@@ -76,14 +78,23 @@ def read_join(payload: Fields, connection_token: str | None, tokens: Tokens) -> 
         nonce = _name(nonce, "nonce")
     if token is None:
         token = connection_token
+    since = read_position(payload)
     if token is None:
-        return GameJoin(player or f"player-{secrets.token_hex(4)}", None, nonce)
+        return GameJoin(player or f"player-{secrets.token_hex(4)}", None, nonce, since)
     if not isinstance(token, str):
         raise Unwelcome("bad payload", f"token: expected the text of an earlier join's answer, got {_kind(token)}")
     owner, stay = tokens.verify(token)
     if player not in (None, owner):
         raise Unwelcome("bad token", "the token is another player's; join without a token to begin anew")
-    return GameJoin(owner, stay, nonce)
+    return GameJoin(owner, stay, nonce, since)
+
+
+def read_position(payload: Fields) -> Position | None:
+    """Where the client's copy of the state ends. What is no position is no reason to refuse: such a client gets the state."""
+    epoch, seq = payload.get("epoch"), payload.get("seq")
+    if not _is_count(epoch) or not _is_count(seq):
+        return None
+    return Position(epoch, seq)
 
 
 def checked(payload: Fields) -> Fields:
@@ -125,6 +136,10 @@ def player_key(player_key_file: Path | None, mesh_key_file: Path | None) -> byte
         mesh_key = read_key(mesh_key_file, "GAMECLUSTER_MESH_KEY_FILE")
         return hmac.digest(mesh_key, b"gamecluster player key", hashlib.sha256)
     return secrets.token_bytes(KEY_BYTES_AT_LEAST)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _name(value: object, what: str) -> str:

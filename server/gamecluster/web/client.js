@@ -258,13 +258,20 @@ export class Client {
   #joined(session, response) {
     session.works();
     this.#identity.granted(response);
-    if (!response.resumed && response.epoch < this.position.epoch) this.#copy = new Copy(); // the cluster began anew
-    if (response.state && this.#copy.replace(response)) this.#listeners.tell("state", this.state);
+    if (!response.resumed && this.#copy.isAheadOf(response)) this.#copy = new Copy(); // the cluster began anew
+    this.#catchUp(response);
     this.#moves.joined(response.n, response.resumed);
     this.#isPlaying = true;
     this.#firstJoin.resolve(response);
     this.#say("joined", session.server);
     this.#flush();
+  }
+
+  /** A join's response has what was missed since the copy's position, or all of the state. */
+  #catchUp({ epoch, seq, ops, state }) {
+    const patch = { epoch, seq, ops };
+    if (state && this.#copy.replace({ epoch, seq, state })) this.#listeners.tell("state", this.state);
+    else if (ops && this.#copy.apply(patch)) this.#listeners.tell("patch", patch);
   }
 
   #notJoined(session, { reason }) {

@@ -3,13 +3,18 @@
 
 import { isNotNow, Refusal } from "./channel.js";
 
-/** The client's copy of the state. Frames that are not newer than it are ignored: it never goes back. */
+/** The client's copy of the state. A patch may tell again what it has: fields are set, not added to. Frames that are not newer than it are ignored: it never goes back. */
 export class Copy {
   state = {};
   position = { epoch: 0, seq: 0 };
 
   get isEmpty() {
     return this.position.epoch === 0;
+  }
+
+  /** Whether it is of a later position than this. */
+  isAheadOf({ epoch, seq }) {
+    return this.#compare(epoch, seq) < 0;
   }
 
   /** Takes a whole state; says whether it was taken. */
