@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from tests.process.players import Player, Socket, check
+from tests.process.players import Ledger, Player, Socket, judge
 
 from gamecluster.errors import ConfigurationError
 from gamecluster.local import control
@@ -164,8 +164,10 @@ async def until(met: Callable[[], bool], what: str, seconds: float = START_SECON
 async def playing(urls: Sequence[str], count: int, seed: int, pace_seconds: float = 0.1) -> AsyncIterator[list[Player]]:
     """Players spread over the nodes, moving. At the end each one's last move is waited for."""
     print(f"seed {seed}")
+    ledger = Ledger()
     players = [
-        Player(f"p{i}-{seed}", urls, i % len(urls), random.Random(seed * 1000 + i), pace_seconds) for i in range(count)
+        Player(f"p{i}-{seed}", urls, i % len(urls), random.Random(seed * 1000 + i), pace_seconds, ledger)
+        for i in range(count)
     ]
     async with asyncio.TaskGroup() as tasks:
         for player in players:
@@ -211,9 +213,9 @@ async def totals(url: str) -> dict[str, dict[str, Any]]:
 
 async def verdict(cluster: Cluster, players: Sequence[Player]) -> tuple[int, int, list[str]]:
     """Lost, doubled and all that is wrong, as every node of the cluster shows it."""
-    results = [check(players, await totals(url)) for url in cluster.urls()]
-    wrong = sorted({line for _, _, lines in results for line in lines})
-    return max(lost for lost, _, _ in results), max(doubled for _, doubled, _ in results), wrong
+    results = [judge(players, await totals(url), players[0].ledger) for url in cluster.urls()]
+    wrong = sorted({line for result in results for line in result.wrong})
+    return max(result.lost for result in results), max(result.doubled for result in results), wrong
 
 
 def free_port() -> int:
