@@ -59,9 +59,9 @@ class Room(Channel):
 class Stage:
     """A hub and what is around it."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, backend: FakeBackend | None = None, **settings: Any) -> None:
         self.clock = FakeClock()
-        self.backend = FakeBackend()
+        self.backend = backend or FakeBackend()
         self.metrics = Metrics()
         self.tokens = Tokens(KEY, "arena", wall_clock=lambda: 1.7e9)
         made = Settings(node="arena-0", name="arena", **settings)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.shell.rejoin_bytes import rejoin
 
 from gamecluster.core.messages import Entry, Op, Position, Tables
 from gamecluster.core.replication import HISTORY, Log, apply
@@ -115,3 +116,8 @@ def test_more_ops_than_the_state_has_rows_are_no_gain(rows: int) -> None:
     assert missed(log, Position(1, 1), tables) is None
     enough: Any = missed(log, Position(1, 2), tables)
     assert enough == [("ships", "p0", {"x": 3.0})]
+
+
+def test_who_was_away_for_a_second_from_a_thousand_ships_is_sent_a_tenth_at_most() -> None:
+    (known, _), (whole, _) = rejoin(1.0, says_position=True), rejoin(1.0, says_position=False)
+    assert known * 10 < whole
