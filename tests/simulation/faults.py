@@ -87,6 +87,9 @@ class Trouble:
                 self._slow_network(fault)
             case Kind.lease_slow | Kind.lease_flaky | Kind.lease_away:
                 self._trouble_lease(fault)
+            case Kind.lease_unreachable:
+                some = self._everyone(fault)
+                self._hide_lease(some[: 1 + fault.pick // 256 % len(some)], fault.seconds)
             case Kind.lease_delete:
                 if world.lease.delete():
                     self._later(fault.seconds, world.lease.recreate)
@@ -199,6 +202,11 @@ class Trouble:
                 lease.flaky -= 0.5
 
         self._later(fault.seconds, undo)
+
+    def _hide_lease(self, some: list[Incarnation], seconds: float) -> None:
+        unreachable = self._world.lease.unreachable_for
+        unreachable.update(some)
+        self._later(seconds, lambda: unreachable.subtract(some))
 
     def _later(self, seconds: float, undo: Callable[[], None]) -> None:
         """Undone after ``seconds``, or when all trouble ends."""

@@ -17,6 +17,7 @@ from gamecluster.core.messages import (
     Promise,
     Promised,
     Record,
+    SealComplete,
     Tables,
 )
 
@@ -44,6 +45,7 @@ class Ledger:
         self.promises: dict[Incarnation, Promise] = {}
         self.shadow: Tables = {}
         self.last = Position(0, 0)
+        self.was_sealed = False
 
     def at(self, seq: int) -> Entry:
         return self.entries[seq - 1]
@@ -88,9 +90,14 @@ def check_held_by_all(
     lives: dict[Incarnation, Life],
     why: str,
 ) -> None:
-    """I3: every member, dead ones too, of every set that may be in force holds every acknowledged entry."""
+    """I3: every member, dead ones too, of every set that may be in force holds every acknowledged entry.
+
+    But for those who died under a seal (rule 10): bound to write nothing, they are not waited for once that is certain.
+    """
     for members in sets:
         for member in members:
+            if not lives[member].alive and probe.is_sealed(lives[member].node):
+                continue
             if not probe.holds(lives[member].log, position):
                 end = lives[member].log.last
                 raise Violated(
@@ -109,6 +116,8 @@ def check_message(ledger: Ledger, life: Life, effect: SendPeer) -> None:
             _check_promise(ledger, life, Promise(message.epoch, life.incarnation))
         case Ack() | Promised():
             _check_promise(ledger, life, Promise(message.epoch, effect.peer))
+        case SealComplete():
+            ledger.was_sealed = True
         case Hello() if message.promise is not None:
             _check_promise(ledger, life, message.promise)
 

@@ -7,6 +7,7 @@ may arrive late and overtake each other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from random import Random
@@ -81,6 +82,7 @@ class LeaseApi:
         self.slow = 0.005
         self.timeout = 1.0
         self.away_until = 0.0
+        self.unreachable_for: Counter[Incarnation] = Counter()
         self.writes = 0
         self._clock = clock
         self._random = random
@@ -102,9 +104,9 @@ class LeaseApi:
         }
         return sorted(members for members in sets if members)
 
-    def read(self, tell: Tell) -> None:
+    def read(self, reader: Incarnation, tell: Tell) -> None:
         random, now = self._random, self._clock.now
-        if now < self.away_until or random.random() < self.flaky / 2:
+        if now < self.away_until or self.unreachable_for[reader] or random.random() < self.flaky / 2:
             self._clock.at(now + self.timeout * random.uniform(0.2, 1.0), tell, RecordReadFailed("timeout"))
         else:
             self._clock.at(now + self._way(), self._read, tell)
@@ -118,7 +120,7 @@ class LeaseApi:
         write = self._in_flight[self._count] = Write(writer, request, record, tell)
         now, random = self._clock.now, self._random
         fate = random.choice(_ODD) if random.random() < self.flaky else Fate.fine
-        if now < self.away_until:
+        if now < self.away_until or self.unreachable_for[writer]:
             fate = random.choice((Fate.late, Fate.refused))
         if fate is Fate.late:
             self._clock.at(now + self.timeout, tell, RecordUnanswered(request, "timeout"))

@@ -22,6 +22,7 @@ class Life:
         self.revision = revision
         self.node: Any = None
         self.alive = True
+        self.is_certified_dead = False  # a later life of the same pod has started
         self.pauses = 0
         self.queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.draining = False

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from gamecluster.core import replication
+from gamecluster.core.leadership import Leadership
 from gamecluster.core.messages import Entry, Position
 from gamecluster.core.replication import Log, Replication
+from gamecluster.core.seal import Sealing
 
 
 def log_of(node: Any) -> Log:
@@ -16,6 +18,16 @@ def log_of(node: Any) -> Log:
         if isinstance(part, Replication):
             return part.log
     raise LookupError(f"no Replication in {node!r}")
+
+
+def is_sealed(node: Any) -> bool:
+    """The node has bound itself not to write the record."""
+    return any(isinstance(part, Sealing) and part.binds for part in vars(node).values())
+
+
+def is_off_record(node: Any) -> bool:
+    """It leads by promises alone."""
+    return any(isinstance(part, Leadership) and part.is_off_record for part in vars(node).values())
 
 
 def watch_commits(log: Any, committed: list[Entry]) -> None:

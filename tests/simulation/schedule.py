@@ -15,6 +15,7 @@ class Family(StrEnum):
     partitions = "partitions"
     lease = "lease"
     handovers = "handovers"
+    outage = "outage"  # the Lease's store is away for seconds on end, and pods crash meanwhile
     everything = "everything"
     deleted = "deleted"  # somebody deletes the Lease; only on demand
 
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     slow = "slow"  # messages take long
     lease_slow = "lease-slow"
     lease_away = "lease-away"
+    lease_unreachable = "lease-unreachable"  # for some pods only
     lease_flaky = "lease-flaky"  # answers lost, late landings, repeated writes, errors
     lease_delete = "lease-delete"
     hand_off = "hand-off"
@@ -97,6 +99,16 @@ _PROCESS = (Kind.kill, Kind.kill, Kind.kill, Kind.kill_most, Kind.lose, Kind.rec
 _PAUSE = (Kind.pause, Kind.pause, Kind.pause, Kind.slow, Kind.kill)
 _LINKS = (Kind.cut, Kind.cut, Kind.isolate, Kind.isolate, Kind.split, Kind.one_way, Kind.ring, Kind.slow)
 _LEASE = (Kind.lease_slow, Kind.lease_away, Kind.lease_flaky, Kind.lease_flaky, Kind.kill, Kind.cut, Kind.isolate)
+_OUTAGE = (
+    Kind.lease_away,
+    Kind.lease_away,
+    Kind.lease_unreachable,
+    Kind.kill,
+    Kind.kill,
+    Kind.kill_most,
+    Kind.pause,
+    Kind.cut,
+)
 _PLANNED = (Kind.hand_off, Kind.hand_off, Kind.drain, Kind.scale_up, Kind.scale_down, Kind.kill, Kind.pause)
 
 _KINDS: dict[Family, tuple[Kind, ...]] = {
@@ -105,8 +117,9 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.partitions: _LINKS,
     Family.lease: _LEASE,
     Family.handovers: _PLANNED,
+    Family.outage: (*_OUTAGE, Kind.isolate, Kind.one_way, Kind.slow, Kind.hand_off),
     Family.deleted: (Kind.lease_delete, Kind.pause, Kind.lease_slow, Kind.lease_away, Kind.lease_flaky, Kind.cut),
-    Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate,),
+    Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate, Kind.lease_unreachable),
 }
 
 
@@ -116,25 +129,26 @@ USUAL = (*(f for f in Family if f is not Family.deleted), Family.everything, Fam
 def plan(seed: int, family: Family | None = None) -> Plan:
     random = Random(f"{seed}/plan")
     kind = family or random.choice(USUAL)
-    seconds = random.uniform(2.5, 7.0)
+    seconds = random.uniform(6.0, 10.0) if kind is Family.outage else random.uniform(2.5, 7.0)
+    ordered = random.random() < 0.6
     return Plan(
         seed=seed,
         family=kind,
-        pods=random.choice((2, 3, 3, 3, 4, 5)),
-        replicas=random.choice((2, 3, 3, 3)),
-        ordered=random.random() < 0.6,
+        pods=random.choice((3, 3, 4, 5) if kind is Family.outage else (2, 3, 3, 3, 4, 5)),
+        replicas=random.choice((3, 3, 5) if kind is Family.outage else (2, 3, 3, 3)),
+        ordered=ordered,
         seconds=seconds,
         tick=0.02,
         suspect_after=0.5,
         typical_delay=random.choice((0.0005, 0.002, 0.01)),
         slow_share=random.choice((0.0, 0.01, 0.1)),
         flaky=random.choice((0.0, 0.0, 0.1, 0.3)) if kind in (Family.lease, Family.everything) else 0.0,
-        history=random.choice((1, 8, 40, 4096)),
+        history=random.choice((1, 8, 4096) if ordered else (40, 4096)),
         players=random.choice((1, 2, 3)),
         uncounted=random.choice((0, 1, 1)),
         window=random.choice((1, 1, 4)),
         think=random.choice((0.02, 0.1, 0.3)),
-        faults=_faults(random, _KINDS[kind], seconds),
+        faults=_outage(random, seconds) if kind is Family.outage else _faults(random, _KINDS[kind], seconds),
     )
 
 
@@ -144,8 +158,20 @@ def _faults(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fa
     return tuple(sorted(faults, key=lambda f: f.at))
 
 
+def _outage(random: Random, seconds: float) -> tuple[Fault, ...]:
+    """Long enough for the set to seal itself; crashed processes are back soon, as a kubelet brings them."""
+    begin = random.uniform(0.5, 1.5)
+    away = Fault(begin, Kind.lease_away, 0, random.uniform(4.0, seconds))
+    leader = 4 * random.randrange(1 << 14)
+    crash = Fault(begin + random.uniform(1.0, 4.0), Kind.kill, leader, random.uniform(0.05, 1.0))
+    others = [replace(f, seconds=min(f.seconds, 1.0)) for f in _faults(random, _KINDS[Family.outage], seconds)]
+    return tuple(sorted([away, crash, *others], key=lambda f: f.at))
+
+
 def _fault(random: Random, kind: Kind, at: float) -> Fault:
     # shorter and longer than a suspicion takes
     seconds = random.choice((random.uniform(0.05, 0.4), random.uniform(0.4, 1.2), random.uniform(1.0, 4.0)))
+    if kind in (Kind.lease_away, Kind.lease_unreachable):
+        seconds += random.choice((0.0, random.uniform(1.0, 4.0)))
     moment = random.choice(list(Moment)) if random.random() < 0.5 else None
     return Fault(at, kind, random.randrange(1 << 16), seconds, moment)

@@ -222,7 +222,7 @@ def test_reads_may_overtake_each_other_but_are_of_their_moment() -> None:
     api.slow = 1.0
     for turn in range(50):
         api.store.record = Record(turn + 1, A, 1, (A,))
-        api.read(lambda answer: read.append(answer.record.version))
+        api.read(A, lambda answer: read.append(answer.record.version))
         heap.run_until(heap.now + 0.05)
     heap.run_until(10.0)
     assert len(read) == 50

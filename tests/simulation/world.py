@@ -15,7 +15,7 @@ from gamecluster.core import effects as do
 from gamecluster.core import events as happened
 from gamecluster.core.effects import Effect
 from gamecluster.core.events import Event
-from gamecluster.core.messages import Ack, Append, Incarnation, Install, Promised, Record, incarnation
+from gamecluster.core.messages import Ack, Append, Incarnation, Install, Promised, Record, incarnation, pod_of
 from gamecluster.core.node import Node, NodeConfig
 
 from . import invariants
@@ -29,6 +29,9 @@ from .schedule import Moment, Plan
 from .transcript import Transcript
 
 TICK = happened.Ticked()
+STORM = 150_000
+"""Far more than ever happens in one call of ``run_until``: messages that multiply are noticed."""
+
 MakeNode = Callable[[Incarnation, Plan, Random, float, str], Any]
 
 
@@ -69,10 +72,12 @@ class World:
         heappush(self._heap, (when, self._order, do, args))
 
     def run_until(self, end: float) -> None:
-        heap = self._heap
+        heap, last = self._heap, self._order + STORM
         while heap and heap[0][0] <= end:
             self.now, _, act, args = heappop(heap)
             act(*args)
+            if self._order > last:
+                raise Violated("storm", f"{STORM} things to do, and it is only {self.now:.4f} s")
         self.now = end
 
     # --- processes
@@ -84,6 +89,8 @@ class World:
         pod = f"{self._pods[name]}"
         self._boots[f"{name}/{pod}"] += 1
         me = incarnation(name, pod, self._boots[f"{name}/{pod}"])
+        for earlier in self.lives.values():
+            earlier.is_certified_dead |= pod_of(earlier.incarnation) == pod_of(me)
         random = self.random
         life = Life(me, name, random.choice(("a", "b")), random.uniform(0, 1e6), random.uniform(0.98, 1.02))
         self.lives[me] = life
@@ -156,7 +163,7 @@ class World:
         if not life.alive:
             return
         if not life.pauses or not again:
-            self.lease.read(lambda answer: self.give(life.incarnation, self._step, life, answer))
+            self.lease.read(life.incarnation, lambda answer: self.give(life.incarnation, self._step, life, answer))
         if again:
             self.at(self.now + self.random.uniform(0.9, 1.1), self._read, life, True)
 
