@@ -4,6 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 py
 bin := .venv/bin
 SEEDS ?= 200
 N ?= 100
+MINUTES ?= 10
 scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e tests play check | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
@@ -40,8 +41,14 @@ simulate: setup ## SEEDS=200: random schedules of faults against the core, each 
 kills: setup ## N=100: kill the leader's process so many times under load
 	$(bin)/python -m tests.process.kills --count $(N)
 
+campaign: setup ## N=100: kill and stop the leader's process in turn so many times, and half as many hand-overs
+	$(bin)/python -m tests.process.kills --count $(N) --stops --handovers $$(($(N) / 2))
+
+stalls: setup ## MINUTES=10: every node's loop stalls for 200 ms now and then; nobody may be accused
+	$(bin)/python -m tests.process.stalls --minutes $(MINUTES)
+
 up: setup ## a local cluster with the demo game
 	$(bin)/gamecluster up
 
-.PHONY: help setup check test apiserver e2e simulate kills up
+.PHONY: help setup check test apiserver e2e simulate kills campaign stalls up
 .DEFAULT_GOAL := help

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.process.kills import run
+from tests.process.kills import HANDOVER, KILL, STOP, run
 
 
-async def test_five_kills_of_the_leader_in_a_row_lose_and_double_nothing(tmp_path: Path) -> None:
-    outcome = await run(5, 20, random.randrange(2**20), tmp_path)
-    print(outcome.report(5))
+async def test_kills_stops_and_handovers_of_the_leader_in_a_row_lose_and_double_nothing(tmp_path: Path) -> None:
+    faults = [KILL, KILL, STOP, HANDOVER, KILL, HANDOVER]
+    outcome = await run(faults, 20, random.randrange(2**20), tmp_path)
+    print(outcome.report())
     assert (outcome.lost, outcome.doubled, outcome.wrong) == (0, 0, [])
-    assert len(outcome.elsewhere) + len(outcome.at_dead) == 5 * 20
+    assert outcome.reconnects == 0, "a hand-over sends no client away"
+    for sort, waits in outcome.waits.items():
+        assert waits.faults == faults.count(sort)
+        assert len(waits.elsewhere) + len(waits.at_leader) == waits.faults * 20
