@@ -75,9 +75,10 @@ def has_new_leader(previous: Object, current: Object) -> bool:
 
 
 def is_accounted_for(current: Object) -> bool:
-    """The new leader itself has said how it came to lead, or nobody led before it."""
+    """The new leader itself has said how it came to lead, and how long all of it took (older servers know less of that)."""
     last = current.get("lastFailover") or {}
-    return last.get("epoch") == current.get("epoch") and bool(last.get("reason"))
+    is_told = last.get("epoch") == current.get("epoch") and bool(last.get("reason"))
+    return is_told and ("firstCommitMilliseconds" in last or "claimMilliseconds" not in last)
 
 
 def leadership(previous: Object, current: Object, named_epoch: int | None) -> Iterator[News]:
@@ -91,14 +92,27 @@ def leadership(previous: Object, current: Object, named_epoch: int | None) -> It
         yield News("LeaderElected", f"{leader} leads at epoch {new}", str(new))
         return
     last = current.get("lastFailover") or {}
-    took = (
-        f" in {last['takeoverMilliseconds']} ms" if last.get("epoch") == new and "takeoverMilliseconds" in last else ""
-    )
-    why = f" ({last['reason']})" if last.get("epoch") == new and last.get("reason") else ""
+    text = f"{held_before} → {leader}, epoch {new}{account(last) if last.get('epoch') == new else ''}"
     if new != named_epoch and is_hand_over(previous, current):
-        yield News("HandedOver", f"{held_before} → {leader}, epoch {new}{took}{why}", str(new))
+        yield News("HandedOver", text, str(new))
     else:
-        yield News("Failover", f"{held_before} → {leader}, epoch {new}{took}{why}", str(new), warning=True)
+        yield News("Failover", text, str(new), warning=True)
+
+
+def account(last: Object) -> str:
+    """How long each part of a change of leader took, and why it was, as far as that is known."""
+    parts = {
+        "detectMilliseconds": "noticed in",
+        "claimMilliseconds": "claimed in",
+        "equaliseMilliseconds": "equalised in",
+        "takeoverMilliseconds": "taken over in",
+        "firstCommitMilliseconds": "first commit after",
+    }
+    if "claimMilliseconds" in last and "equaliseMilliseconds" in last:
+        del parts["takeoverMilliseconds"]  # their sum
+    told = ", ".join(f"{word} {last[name]} ms" for name, word in parts.items() if name in last)
+    why = f" ({last['reason']})" if last.get("reason") else ""
+    return (f": {told}" if told else "") + why
 
 
 def is_hand_over(previous: Object, current: Object) -> bool:
@@ -114,7 +128,7 @@ def failover(previous: Object, leader: str | None, epoch: int, told: Failover | 
     """The last change of leader, for the status; None when nothing changed since the one that is there."""
     known = previous.get("lastFailover") or {}
     if told is not None and told.epoch == epoch:
-        better = told.takeover_milliseconds is not None and "takeoverMilliseconds" not in known
+        better = bool(told.milliseconds().keys() - known.keys())
         return told if known.get("epoch") != epoch or better else None
     holder = (previous.get("gameState") or {}).get("holder")
     if not leader or not holder or previous.get("epoch") in (None, epoch) or known.get("epoch") == epoch:

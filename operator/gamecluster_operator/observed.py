@@ -16,7 +16,12 @@ from .record import Incarnation, Record
 
 @dataclass(frozen=True)
 class Failover:
-    """The last change of leader, as the new leader tells it."""
+    """The last change of leader, as the new leader tells it; older servers leave some of the times out.
+
+    To detect: from the last sign of the old leader until it was suspected; to claim: until the record was written; to equalise:
+    until all in sync had promised and held the same; the takeover: from the suspicion until the new one led; the first commit:
+    from the suspicion too.
+    """
 
     source: str
     target: str
@@ -24,6 +29,20 @@ class Failover:
     reason: str
     detect_milliseconds: float | None = None
     takeover_milliseconds: float | None = None
+    claim_milliseconds: float | None = None
+    equalise_milliseconds: float | None = None
+    first_commit_milliseconds: float | None = None
+
+    def milliseconds(self) -> dict[str, int]:
+        """Those that are known, by their names in the status."""
+        times = {
+            "detectMilliseconds": self.detect_milliseconds,
+            "claimMilliseconds": self.claim_milliseconds,
+            "equaliseMilliseconds": self.equalise_milliseconds,
+            "takeoverMilliseconds": self.takeover_milliseconds,
+            "firstCommitMilliseconds": self.first_commit_milliseconds,
+        }
+        return {name: round(value) for name, value in times.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -188,6 +207,14 @@ def _failover(answer: Any) -> Failover | None:
         target=str(answer["to"]),
         epoch=int(answer.get("epoch") or 0),
         reason=str(answer.get("reason") or ""),
-        detect_milliseconds=answer.get("detectMilliseconds"),
-        takeover_milliseconds=answer.get("takeoverMilliseconds"),
+        detect_milliseconds=_milliseconds(answer.get("detectMilliseconds")),
+        takeover_milliseconds=_milliseconds(answer.get("takeoverMilliseconds")),
+        claim_milliseconds=_milliseconds(answer.get("claimMilliseconds")),
+        equalise_milliseconds=_milliseconds(answer.get("equaliseMilliseconds")),
+        first_commit_milliseconds=_milliseconds(answer.get("firstCommitMilliseconds")),
     )
+
+
+def _milliseconds(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53
+    return float(value) if is_number else None

@@ -75,13 +75,14 @@ class Reconciler:
         return observe(meta["uid"], meta["name"], self.store.of_cluster((meta["namespace"], meta["name"])))
 
     async def _ask(self, observed: Observed, memory: Memory) -> Observed:
-        """The leader every ten seconds; all of them when it does not answer as one, or when there is a new one."""
+        """The leader every ten seconds, or until it has told how it came to lead; all of them when it does not answer as one,
+        or when there is a new one."""
         if observed.admin_token is None:
             return observed
         now = self.monotonic()
         running = [pod for pod in observed.pods if pod.running and pod.address]
         holder = holder_pod(observed)
-        if holder in running and not memory.is_asking_due(observed, now, ASK_SECONDS):
+        if holder in running and memory.untold is None and not memory.is_asking_due(observed, now, ASK_SECONDS):
             known = observed.with_tellings(memory.tellings)
             if confirms(known):
                 return known

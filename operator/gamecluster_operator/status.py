@@ -214,10 +214,8 @@ def _total_loss(
 
 
 def _failover(last: Failover, now: datetime) -> Object:
-    times = {"detectMilliseconds": last.detect_milliseconds, "takeoverMilliseconds": last.takeover_milliseconds}
-    known = {key: round(value) for key, value in times.items() if value is not None}
     facts = {"from": last.source, "to": last.target, "epoch": last.epoch, "reason": last.reason, "time": _text(now)}
-    return facts | known
+    return facts | last.milliseconds()
 
 
 def _dated(new: Condition, generation: int, previous: Object, now: datetime) -> dict[str, Any]:

@@ -29,7 +29,11 @@ CLUSTER = {
         "to": "arena-0",
         "epoch": 7,
         "reason": "link reset",
+        "detectMilliseconds": "3",
+        "claimMilliseconds": 9.5,
+        "equaliseMilliseconds": None,
         "takeoverMilliseconds": 21,
+        "firstCommitMilliseconds": 1e400,
     },
 }
 
@@ -76,7 +80,8 @@ async def test_a_pod_tells_who_it_is_and_what_it_knows(served: tuple[Admin, Admi
         120,
         42,
     )
-    assert told.last_failover is not None and told.last_failover.takeover_milliseconds == 21
+    last = told.last_failover
+    assert last is not None and last.milliseconds() == {"claimMilliseconds": 10, "takeoverMilliseconds": 21}
 
 
 async def test_a_wrong_token_an_unknown_answer_and_no_answer_are_only_unknown(served: tuple[Admin, AdminPods]) -> None:

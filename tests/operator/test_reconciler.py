@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gamecluster_operator import labels as names
@@ -272,6 +274,34 @@ async def test_a_failover_is_told_with_its_time() -> None:
     last = world.status["lastFailover"]
     assert (last["from"], last["to"], last["epoch"], last["takeoverMilliseconds"]) == ("arena-0", "arena-1", 2, 21)
     assert world.events == ["Created", "LeaderElected", "Failover"]
+    assert world.said[-1] == "arena-0 → arena-1, epoch 2: noticed in 3 ms, taken over in 21 ms (link reset)"
+
+
+async def test_a_failover_is_told_with_all_its_parts_once_they_are_known() -> None:
+    world = World()
+    await world.play()
+    world.remove_pod(0)
+    begun = Failover("arena-0", "arena-1", 2, "link reset", 3, 13, 9, 4)
+    world.hold(1, 2, 1, 2, failover=begun)
+    await world.settle()
+    assert world.status["lastFailover"]["claimMilliseconds"] == 9
+    assert "Failover" not in world.events, "the first commit is awaited"
+    world.hold(1, 2, 1, 2, failover=replace(begun, first_commit_milliseconds=21))
+    await world.settle()
+    assert world.status["lastFailover"]["firstCommitMilliseconds"] == 21
+    assert world.events[-1] == "Failover"
+    parts = "noticed in 3 ms, claimed in 9 ms, equalised in 4 ms, first commit after 21 ms"
+    assert world.said[-1] == f"arena-0 → arena-1, epoch 2: {parts} (link reset)"
+
+
+async def test_a_failover_whose_first_commit_is_never_told_of_is_told_all_the_same() -> None:
+    world = World()
+    await world.play()
+    world.remove_pod(0)
+    world.hold(1, 2, 1, 2, failover=Failover("arena-0", "arena-1", 2, "link reset", 3, 13, 9, 4))
+    await world.settle()
+    await world.look(5)
+    assert world.events[-1] == "Failover"
 
 
 async def test_a_hand_over_is_not_called_a_failover() -> None:

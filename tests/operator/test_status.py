@@ -31,7 +31,7 @@ SITUATIONS: dict[str, tuple[Observed, Situation]] = {
     "leader-lost": (replace(PLAYING, pods=PODS[1:]), Situation(leading=False)),
     "failed-over": (
         replace(PLAYING, record=Record(9, B, 5, (B, C))),
-        Situation(failover=Failover("arena-0", "arena-1", 5, "link reset", 3, 21)),
+        Situation(failover=Failover("arena-0", "arena-1", 5, "link reset", 3, 13, 9, 4, 21)),
     ),
     "lease-deleted": (replace(PLAYING, record=Record(11, None, 4, (A, B, C))), Situation()),
     "totally-lost": (

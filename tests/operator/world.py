@@ -172,6 +172,10 @@ class World:
         return [obj["reason"] for (kind, _, _), obj in self.kube.objects.items() if kind == "Event"]
 
     @property
+    def said(self) -> list[str]:
+        return [obj["message"] for (kind, _, _), obj in self.kube.objects.items() if kind == "Event"]
+
+    @property
     def record(self) -> tuple[str | None, int, str]:
         lease = self.kube.one("Lease", "arena-gamestate")
         spec, notes = lease["spec"], lease["metadata"]["annotations"]
