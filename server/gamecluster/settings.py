@@ -56,6 +56,14 @@ def _switch(text: str) -> bool:
     return text.lower() in ("on", "true", "1")
 
 
+def _storage(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    is_url = kind in ("redis", "rediss", "postgresql", "postgres") and rest.startswith("//") and len(rest) > 2
+    if text == "memory:" or kind == "volume" or is_url:
+        return text
+    raise ValueError("memory:, volume:<folder>, redis://… or postgresql://…")
+
+
 def _lease(text: str) -> str:
     kind, _, rest = text.partition(":")
     if (kind == "file" and rest) or (kind == "kubernetes" and rest.count("/") == 1 and all(rest.split("/"))):
@@ -120,7 +128,15 @@ class Settings:
     )
     pubsub: str = _variable("what carries broadcasts between nodes", _one_of("mesh"), default="mesh")
     storage: str = _variable(
-        "where the GameState is kept beyond the pods' memory", _one_of("memory:"), default="memory:"
+        "where the GameState is kept beyond the pods' memory: `memory:` (nowhere), `volume:<folder>` (a folder of this node's own; "
+        "without a name `storage` in its data folder), `redis://…` or `postgresql://…` (one for all nodes)",
+        _storage,
+        default="memory:",
+    )
+    durability: str = _variable(
+        "`memory`: a commit waits for the other nodes' memory only; `storage`: it waits for the leader's storage, too",
+        _one_of("memory", "storage"),
+        default="memory",
     )
     limit_messages_per_second: int = _variable(
         "messages a second that a client may send; bursts of twice that", _integer(1, 100_000), default=60
@@ -172,6 +188,10 @@ class Settings:
         if not self.is_loopback and not self.admin_token:
             raise ConfigurationError(
                 f"{PREFIX}HOST={self.host} is not loopback, so the admin port needs {PREFIX}ADMIN_TOKEN (any long random text)"
+            )
+        if self.durability == "storage" and self.storage == "memory:":
+            raise ConfigurationError(
+                f"{PREFIX}DURABILITY=storage needs {PREFIX}STORAGE: volume:<folder>, redis://… or postgresql://…"
             )
         if self.suspect_after_milliseconds * 4 > self.lease_duration_seconds * 1000:
             raise ConfigurationError(

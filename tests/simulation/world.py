@@ -17,6 +17,7 @@ from gamecluster.core.effects import Effect
 from gamecluster.core.events import Event
 from gamecluster.core.messages import Ack, Append, Incarnation, Install, Promised, Record, incarnation, pod_of
 from gamecluster.core.node import Node, NodeConfig
+from gamecluster.core.replication import apply
 
 from . import invariants
 from .clients import Answered, Client
@@ -29,7 +30,7 @@ from .schedule import Moment, Plan
 from .transcript import Transcript
 
 TICK = happened.Ticked()
-STORM = 150_000
+STORM = 300_000
 """Far more than ever happens in one call of ``run_until``: messages that multiply are noticed."""
 
 MakeNode = Callable[[Incarnation, Plan, Random, float, str], Any]
@@ -54,6 +55,7 @@ class World:
         self._make_node = make_node
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = 0
+        self.stored: dict[str, happened.StoredLoaded] = {}
         self._absent: list[tuple[str, bool]] = []
         self._boots: Counter[str] = Counter()
         self._pods: Counter[str] = Counter()
@@ -258,6 +260,10 @@ class World:
                 return True
             case do.ReadRecord():
                 self._read(life)
+            case do.Store():
+                self.at(self.now + self.random.uniform(0.001, 0.02), self._store, life, effect)
+            case do.LoadStored():
+                self._load(life)
             case do.WriteRecord(request, record):
                 self._write(life, request, record)
             case do.Replace(connection, _):
@@ -280,6 +286,21 @@ class World:
         client, answered = asked
         client.receiving = max(client.receiving, self.now + self._client_delay())
         self.at(client.receiving, answered, answer.ok, answer.response)
+
+    def _store(self, life: Life, store: do.Store) -> None:
+        """Done once the disk is: a pod that dies meanwhile has not stored it."""
+        if not life.alive:
+            return
+        tables = store.tables if store.tables is not None else self.stored[life.name].tables
+        for entry in store.entries:
+            apply(tables, entry.ops)
+        self.stored[life.name] = happened.StoredLoaded(store.last, tables)
+        self.give(life.incarnation, self._step, life, happened.Stored(store.last, len(store.entries)))
+
+    def _load(self, life: Life) -> None:
+        found = self.stored.get(life.name)
+        answer = found if found else happened.StoredUnreadable("nothing is stored")
+        self.at(self.now + 0.01, self.give, life.incarnation, self._step, life, answer)
 
     def _write(self, life: Life, request: int, record: Record) -> None:
         self.lease.write(

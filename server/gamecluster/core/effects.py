@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from .messages import Fields, Incarnation, Message, Op, Record
+from .messages import Entry, Fields, Incarnation, Message, Op, Position, Record, Tables
 
 
 class Level(StrEnum):
@@ -31,6 +31,27 @@ class WriteRecord(Struct, frozen=True):
 
     request: int
     record: Record
+
+
+class Store(Struct, frozen=True):
+    """Write down ``entries``, which follow ``base``; answered by Stored or StoreFailed. One is under way at a time.
+
+    With ``tables``, the state at ``base``, all that was stored is replaced. ``writer``: the epoch that this pod leads, which fences
+    off older leaders in a storage that pods share; 0 in a pod's own.
+    """
+
+    writer: int
+    base: Position
+    tables: Tables | None
+    entries: list[Entry]
+
+    @property
+    def last(self) -> Position:
+        return self.entries[-1].position if self.entries else self.base
+
+
+class LoadStored(Struct, frozen=True):
+    """Read back all that is stored; answered by StoredLoaded or StoredUnreadable."""
 
 
 class Answer(Struct, frozen=True):
@@ -83,4 +104,17 @@ class Drained(Struct, frozen=True):
     """Nothing depends on this pod any more: the process may end."""
 
 
-Effect = SendPeer | ReadRecord | WriteRecord | Answer | DeliverPatch | DeliverState | Deliver | Replace | Say | Drained
+Effect = (
+    SendPeer
+    | ReadRecord
+    | WriteRecord
+    | Store
+    | LoadStored
+    | Answer
+    | DeliverPatch
+    | DeliverState
+    | Deliver
+    | Replace
+    | Say
+    | Drained
+)

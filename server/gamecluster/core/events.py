@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from .messages import Fields, Incarnation, Message, Record
+from .messages import Fields, Incarnation, Message, Position, Record, Tables
 
 
 class Ticked(Struct, frozen=True):
@@ -58,6 +58,36 @@ class RecordUnanswered(Struct, frozen=True):
     """Timed out, reset or 5xx: it may have landed, or land later."""
 
     request: int
+    reason: str
+
+
+class StorageLooked(Struct, frozen=True):
+    """What this pod's storage holds, at the start and now and then: where its log ends, None if there is nothing."""
+
+    position: Position | None
+
+
+class Stored(Struct, frozen=True):
+    """The Store that ends with ``last``, of ``entries`` entries, is done and will outlive all pods."""
+
+    last: Position
+    entries: int
+
+
+class StoreFailed(Struct, frozen=True):
+    """The Store under way was refused, or not answered in time: it may have landed, or land later."""
+
+    reason: str
+
+
+class StoredLoaded(Struct, frozen=True):
+    """What LoadStored asked for. Entries that come after the snapshot are applied to ``tables`` already."""
+
+    position: Position
+    tables: Tables
+
+
+class StoredUnreadable(Struct, frozen=True):
     reason: str
 
 
@@ -124,6 +154,11 @@ Event = (
     | RecordWritten
     | RecordConflicted
     | RecordUnanswered
+    | StorageLooked
+    | Stored
+    | StoreFailed
+    | StoredLoaded
+    | StoredUnreadable
     | PlayerJoined
     | PlayerMoved
     | PlayerLeft

@@ -42,7 +42,8 @@ class Record(Struct, frozen=True, array_like=True):
 
     ``version`` is the Lease's resourceVersion: what writes are conditional on, and the order of reads
     (Kubernetes KEP-5504 makes resource versions comparable as integers). ``holder`` is None on a vacant Lease;
-    ``never_held`` is the operator's mark on a Lease of a cluster that has not played yet.
+    ``never_held`` is the operator's mark on a Lease of a cluster that has not played yet; ``restore``: all pods that held the
+    GameState were lost, and ``holder`` is to begin with what its storage has.
     """
 
     version: int
@@ -50,6 +51,7 @@ class Record(Struct, frozen=True, array_like=True):
     epoch: int
     in_sync: tuple[Incarnation, ...]
     never_held: bool = False
+    restore: bool = False
 
 
 class Position(Struct, frozen=True, array_like=True, order=True):

@@ -15,6 +15,7 @@ import msgspec
 from . import effects as do
 from . import events as happened
 from .authority import CLUSTER, PLAYERS, Asked, Authority, Draft, Rules
+from .durability import Durability, Kept
 from .effects import Effect, Level, Say, SendPeer
 from .events import Event
 from .forwarding import Forwarding, Refusal
@@ -57,7 +58,7 @@ from .messages import (
 from .replication import Log, Outgoing, Replication
 from .seal import Sealing
 from .topics import publish, published
-from .view import ClusterView, NodeView, Status
+from .view import ClusterView, NodeView, Status, StorageState
 
 SEEN_REQUESTS = 16_384
 HELD_REQUESTS = 10_000
@@ -65,7 +66,7 @@ HELD_REQUESTS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class NodeConfig:
-    """Times in seconds. ``takeover`` off: only the backstop moves the GameState."""
+    """Times in seconds. ``takeover`` off: only the backstop moves the GameState. ``durable``: a commit waits for the storage."""
 
     suspect_after: float = 0.5
     replicas: int = 3
@@ -78,6 +79,8 @@ class NodeConfig:
     url: str | None = None
     revision: str = ""
     pid: int = 0
+    storage: Kept = Kept.nowhere
+    durable: bool = False
 
 
 @dataclass
@@ -118,6 +121,7 @@ class Node:
             self._members.is_certified,
         )
         self._replication = Replication(resend_after=config.suspect_after / 2)
+        self._durability = Durability(config.storage, config.durable)
         self._authority = Authority(game, randomness)
         self._forwarding = Forwarding(me)
         self._now = now
@@ -181,6 +185,8 @@ class Node:
             players=len(self.log.tables.get(PLAYERS, {})),
             nodes=self._node_views(),
             last_failover=self.log.tables.get(CLUSTER, {}).get("failover"),
+            stored={"epoch": found.epoch, "seq": found.seq} if (found := self._durability.found) else None,
+            storage=self._storage_state(),
         )
 
     # --- events
@@ -230,12 +236,25 @@ class Node:
             case happened.RecordUnanswered(request):
                 self._leadership.unwritten(request, now, answered=False)
                 self._decide()
+            case happened.StorageLooked(position):
+                self._durability.looked(position)
+            case happened.Stored(last, entries):
+                self._out += self._durability.stored(last, entries)
+                self._commit()
+                self._release_held()
+            case happened.StoreFailed(reason):
+                self._out += self._durability.failed(reason, now)
+            case happened.StoredLoaded(position, tables):
+                self._on_loaded(position, tables)
+            case happened.StoredUnreadable(reason):
+                self._out += self._durability.unreadable(reason, now)
             case happened.HandOffRequested(to):
                 self._on_hand_off(to)
             case happened.DrainRequested():
                 self._leadership.leaving = True
                 self._say_hello()
                 self._on_tick()
+        self._out += self._durability.write(self.log, self._serving_epoch, self._leadership.leaving, now)
         return self._out
 
     def _on_message(self, peer: Incarnation, message: Message) -> None:
@@ -286,7 +305,7 @@ class Node:
             self._hello_at = now + self._config.hello_every
             self._say_hello()
         self._send_all(self._replication.resend(now))
-        if self.is_leader and not self._leadership.is_frozen:
+        if self._is_taking:
             self._lead(now)
         if now >= self._expire_at:
             self._expire_at = now + 0.1
@@ -427,11 +446,31 @@ class Node:
         ack, is_replaced = self._replication.follow_install(message)
         self._send(peer, ack)
         if is_replaced:
-            self._refuse(self._forwarding.replaced())
-            for player in list(self._joined):
-                self._notice_connection(player)
-            position = self.position()
-            self._out.append(do.DeliverState(position.epoch, position.seq))
+            self._deliver_state()
+
+    def _deliver_state(self) -> None:
+        """The state is another one at once: by a snapshot, or by what was stored."""
+        self._refuse(self._forwarding.replaced())
+        for player in list(self._joined):
+            self._notice_connection(player)
+        position = self.position()
+        self._out.append(do.DeliverState(position.epoch, position.seq))
+
+    def _on_loaded(self, position: Position, tables: Tables) -> None:
+        """What was stored becomes the base of a log that everybody else has to take over, at the epoch of the restore."""
+        record, is_wanted = self.record, self._is_restoring
+        self._durability.loaded(record if is_wanted else None)
+        if record is None or not is_wanted:
+            return
+        where = f"{position.epoch}/{position.seq}"
+        self._say(Level.warning, f"restored what was stored at {where}, as epoch {record.epoch}")
+        self.log.install(Position(record.epoch, position.seq), tables)
+        if self._replication.epoch:
+            self._replication.lead(self._replication.epoch)
+            for peer in self._members.linked():
+                self._invite(peer)
+        self._deliver_state()
+        self._decide()
 
     def _accepts(self, peer: Incarnation, epoch: int) -> bool:
         accepted = self._leadership.accepts(epoch, peer, self._now)
@@ -455,7 +494,7 @@ class Node:
         if leader is None or self._replication.synced_epoch != self.epoch:
             return
         if leader == self.me:
-            if not self.is_leader or self._leadership.is_frozen:
+            if not self._is_taking:
                 return
         elif not self._members.is_linked(leader):
             return
@@ -472,12 +511,22 @@ class Node:
             self._send(peer, Bounce(message.epoch, message.request))
         elif not self._seen.setdefault(peer, Seen()).is_new(message.request):
             return
-        elif self.is_leader and not self._leadership.is_frozen and not self._held:
+        elif self._is_taking and not self._held:
             self._run(peer, message)
         elif len(self._held) < HELD_REQUESTS:
             self._held.append((peer, message))
         else:
             self._send(peer, Bounce(message.epoch, message.request))
+
+    @property
+    def _is_restoring(self) -> bool:
+        """Named to begin with what is stored: until that is loaded, nothing is decided."""
+        return self._leadership.leader == self.me and self._durability.must_restore(self.record, self.me)
+
+    @property
+    def _is_taking(self) -> bool:
+        """Leads, and takes moves: no hand-over is under way, and the storage keeps up."""
+        return self.is_leader and not self._leadership.is_frozen and not self._durability.is_full(self.log)
 
     def _run(self, origin: Incarnation, message: Forward) -> None:
         """The rule runs here, once; what it changed and said travels as one entry."""
@@ -495,7 +544,8 @@ class Node:
     def _commit(self) -> None:
         if not self.is_leader or not self._leadership.may_commit(self._now):
             return
-        seq = self._replication.advance(self._leadership.waited_for())
+        held_by_all = self._replication.advance(self._leadership.waited_for())
+        seq = min(held_by_all, self._durability.committable(self.log))
         if seq > self.log.committed.seq:
             committed = self.log.commit(seq)
             self._send_all(self._replication.announce())
@@ -504,6 +554,9 @@ class Node:
 
     def _decide(self) -> None:
         self._settle_role()
+        if self._is_restoring:
+            self._out += self._durability.load(self._now)
+            return
         was_frozen = self._leadership.is_frozen
         self._out += self._leadership.decide(self._facts())
         self._settle_role()
@@ -542,7 +595,7 @@ class Node:
             self._send(peer, Bounce(message.epoch, message.request))
 
     def _release_held(self) -> None:
-        while self._held:
+        while self._held and self._is_taking:
             self._run(*self._held.popleft())
         self._flush()
 
@@ -664,6 +717,8 @@ class Node:
         leader = leadership.leader
         if self.is_leader and not leadership.may_commit(self._now):
             return Status.stalled, "alone, and the API server does not answer: somebody may restore the game elsewhere"
+        if self._durability.problem and (self._is_restoring or (self._durability.is_stalling and self.is_leader)):
+            return Status.stalled, f"the storage fails: {self._durability.problem}"
         if self.is_leader:
             return Status.serving, f"leading epoch {self.epoch}"
         if leadership.role is Role.reclaiming:
@@ -681,6 +736,14 @@ class Node:
         if self._replication.synced_epoch != self.epoch:
             return Status.electing, f"catching up with {name_of(leader)}"
         return Status.serving, f"following {name_of(leader)}"
+
+    def _storage_state(self) -> StorageState:
+        durability = self._durability
+        if durability.kept is Kept.nowhere:
+            return StorageState.memory
+        if durability.problem:
+            return StorageState.failing
+        return StorageState.ready if durability.is_known else StorageState.unknown
 
     def _node_views(self) -> list[NodeView]:
         record, leader = self.record, self._leadership.leader

@@ -16,6 +16,15 @@ class Status(StrEnum):
     stalled = "Stalled"
 
 
+class StorageState(StrEnum):
+    """``unknown``: it has not answered yet what it holds; ``failing``: it does not take what it is given, or give what it holds."""
+
+    memory = "Memory"
+    unknown = "Unknown"
+    ready = "Ready"
+    failing = "Failing"
+
+
 class NodeView(Struct, frozen=True, rename="camel"):
     name: str
     incarnation: str
@@ -43,3 +52,6 @@ class ClusterView(Struct, frozen=True, rename="camel"):
     players: int
     nodes: list[NodeView]
     last_failover: Fields | None
+    stored: dict[str, int] | None = None
+    """Where what the asked pod's storage holds ends, ``{"epoch", "seq"}``; null: nothing, if ``storage`` is ready."""
+    storage: StorageState = StorageState.memory

@@ -5,6 +5,7 @@ effect                    done by
 ========================= =============================================================
 SendPeer                  the mesh
 ReadRecord, WriteRecord   a task on the Lease with a deadline; its outcome is an event
+Store, LoadStored         a task on the storage; its outcome is an event
 Answer, Deliver…, Replace the hub of this pod's clients
 Say                       the log
 Drained                   ``drained`` is set
@@ -20,6 +21,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol, assert_never
 
+from ..core.durability import Kept
 from ..core.effects import (
     Answer,
     Deliver,
@@ -28,10 +30,12 @@ from ..core.effects import (
     Drained,
     Effect,
     Level,
+    LoadStored,
     ReadRecord,
     Replace,
     Say,
     SendPeer,
+    Store,
     WriteRecord,
 )
 from ..core.events import (
@@ -41,6 +45,11 @@ from ..core.events import (
     RecordReadFailed,
     RecordUnanswered,
     RecordWritten,
+    StorageLooked,
+    Stored,
+    StoredLoaded,
+    StoredUnreadable,
+    StoreFailed,
     Ticked,
 )
 from ..core.messages import Incarnation, Message, Op, Position, Record, Tables
@@ -49,6 +58,8 @@ from ..errors import GameClusterError
 from .lease import Lease, LeaseConflict
 from .metrics import Metrics
 from .resume import History, missed
+from .storage import Storage
+from .storage.memory import MemoryStorage
 
 TICK_SECONDS = 0.02
 STALL_SECONDS = 0.25
@@ -57,6 +68,8 @@ LEASE_ANSWER_SECONDS = 2.5
 LEASE_READ_EVERY_SECONDS = 1.0
 LEASE_WATCH_AGAIN_SECONDS = 1.0
 LIVENESS_SECONDS = 10.0
+STORAGE_LOOK_SECONDS = 2.0
+STORAGE_LOOK_AGAIN_SECONDS = 0.5
 
 log = logging.getLogger("gamecluster.node")
 
@@ -105,10 +118,13 @@ class ClientHub(Protocol):
 class Driver:
     """Create it within the running loop, ``connect`` it, then ``run`` it. ``tick_rate``: the game's, in Hz."""
 
-    def __init__(self, node: StateMachine, lease: Lease, metrics: Metrics, tick_rate: int = 0) -> None:
+    def __init__(
+        self, node: StateMachine, lease: Lease, metrics: Metrics, tick_rate: int = 0, storage: Storage | None = None
+    ) -> None:
         self.drained = asyncio.Event()
         self._node = node
         self._lease = lease
+        self._storage = storage or MemoryStorage()
         self._metrics = metrics
         self._tick_seconds = tick_seconds(tick_rate)
         self._loop = asyncio.get_running_loop()
@@ -168,6 +184,7 @@ class Driver:
                 tasks.create_task(self._tick())
                 tasks.create_task(self._poll_lease())
                 tasks.create_task(self._watch_lease())
+                tasks.create_task(self._look_at_storage())
                 await asyncio.wait([self._failure])
                 self._failure.result()
         finally:
@@ -205,6 +222,10 @@ class Driver:
                 self._read_record()
             case WriteRecord(request, record):
                 self._start(self._write(request, record))
+            case Store():
+                self._start(self._store(effect))
+            case LoadStored():
+                self._start(self._load())
             case Say(level, text):
                 log.log(LEVELS[level], text)
             case Drained():
@@ -275,6 +296,47 @@ class Driver:
         except Exception as error:  # it may have landed, or land later
             event = RecordUnanswered(request, _reason(error))
         self._count("write", event)
+        self.dispatch(event)
+
+    # --- the storage
+
+    async def _look_at_storage(self) -> None:
+        """What it holds is what a restore is decided from. Others may write to one that pods share."""
+        if self._storage.kept is Kept.nowhere:
+            return
+        last_problem = ""
+        while True:
+            try:
+                self.dispatch(StorageLooked(await self._storage.position()))
+                last_problem, again = "", STORAGE_LOOK_SECONDS
+            except Exception as error:
+                problem, again = _reason(error), STORAGE_LOOK_AGAIN_SECONDS
+                log.log(
+                    logging.DEBUG if problem == last_problem else logging.WARNING, "looking at storage: %s", problem
+                )
+                last_problem = problem
+            await asyncio.sleep(again)
+
+    async def _store(self, store: Store) -> None:
+        event: Event
+        began = self._loop.time()
+        try:
+            await self._storage.write(store)
+            event = Stored(store.last, len(store.entries))
+            self._metrics.storage_seconds.observe(self._loop.time() - began)
+        except Exception as error:
+            event = StoreFailed(_reason(error))
+        self._metrics.storage_requests.labels("write", type(event).__name__.lower()).inc()
+        self.dispatch(event)
+
+    async def _load(self) -> None:
+        event: Event
+        try:
+            loaded = await self._storage.load()
+            event = StoredLoaded(loaded.position, loaded.tables) if loaded else StoredUnreadable("nothing is stored")
+        except Exception as error:
+            event = StoredUnreadable(_reason(error))
+        self._metrics.storage_requests.labels("read", type(event).__name__.lower()).inc()
         self.dispatch(event)
 
     def _count(self, verb: str, event: Event) -> None:

@@ -26,6 +26,7 @@ from ..settings import Settings
 
 IN_SYNC = "gamecluster.dev/in-sync"
 NEVER_HELD = "gamecluster.dev/never-held"
+RESTORE = "gamecluster.dev/restore"
 
 OnRecord = Callable[[Record | None], None]
 
@@ -84,10 +85,10 @@ def open_lease(settings: Settings) -> Lease:
 
 
 class MemoryLease:
-    """For a node that is alone by choice: vacant and never held at first, gone with the process."""
+    """For a node that is alone by choice: vacant and never held at first, or ``begin``; gone with the process."""
 
-    def __init__(self) -> None:
-        self._record: Record | None = Record(1, None, 0, (), never_held=True)
+    def __init__(self, begin: Record | None = None) -> None:
+        self._record: Record | None = begin or Record(1, None, 0, (), never_held=True)
         self._changed = asyncio.Event()
 
     async def read(self) -> Record | None:
@@ -139,6 +140,7 @@ def parse_document(document: Any) -> Record:
             epoch=spec.leaseTransitions or 0,
             in_sync=tuple(_incarnation(who.strip()) for who in notes.get(IN_SYNC, "").split(",") if who.strip()),
             never_held=notes.get(NEVER_HELD) == "true",
+            restore=notes.get(RESTORE) == "true",
         )
     except (msgspec.ValidationError, ValueError) as error:
         raise LeaseUnreadable(f"the Lease can't be understood: {error}") from None
@@ -159,7 +161,11 @@ def patch_of(record: Record, duration_seconds: int, acquired: bool) -> dict[str,
     }
     if acquired or not record.holder:
         spec["acquireTime"] = now if record.holder else None
-    notes = {IN_SYNC: ",".join(record.in_sync), NEVER_HELD: "true" if record.never_held else None}
+    notes = {
+        IN_SYNC: ",".join(record.in_sync),
+        NEVER_HELD: "true" if record.never_held else None,
+        RESTORE: "true" if record.restore else None,
+    }
     return {"metadata": {"resourceVersion": str(record.version), "annotations": notes}, "spec": spec}
 
 

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ..core.messages import Fields
-from ..core.view import ClusterView
+from ..core.view import ClusterView, StorageState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series each, that nobody asked for
@@ -37,6 +37,23 @@ class Metrics:
         self.stalls = Counter(
             "gamecluster_loop_stalls", "Times that the event loop stood still for 250 ms.", registry=r
         )
+        self.storage_requests = Counter(
+            "gamecluster_storage_requests", "Writes to and reads of the storage.", ["verb", "outcome"], registry=r
+        )
+        self.storage_seconds = Histogram(
+            "gamecluster_storage_write_seconds",
+            "Until the storage had answered a write.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=r,
+        )
+        self._storage_failing = Gauge(
+            "gamecluster_storage_failing", "1 while the storage does not take what it is given.", registry=r
+        )
+        self._unstored = Gauge(
+            "gamecluster_storage_unstored_entries",
+            "Committed entries that no storage has yet (0 if none is set).",
+            registry=r,
+        )
         self._players = Gauge("gamecluster_players", "Players in the game, in the whole cluster.", registry=r)
         self._epoch = Gauge("gamecluster_epoch", "Epoch that this node follows or leads.", registry=r)
         self._is_leader = Gauge("gamecluster_is_leader", "1 on the node that holds the GameState.", registry=r)
@@ -64,6 +81,9 @@ class Metrics:
         self._is_ready.set(view.ready)
         self._in_sync.set(len(view.in_sync))
         self._committed.set(view.seq)
+        self._storage_failing.set(view.storage is StorageState.failing)
+        is_writing = view.leader == view.self and view.storage is not StorageState.memory
+        self._unstored.set(max(0, view.seq - (view.stored or {"seq": 0})["seq"]) if is_writing else 0)
         if view.last_failover:
             self._failed_over(view.last_failover)
 

@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..core.events import DrainRequested
+from ..core.messages import Incarnation, Record
 from ..core.node import Node, NodeConfig
 from ..errors import ConfigurationError, GameClusterError
 from ..game import Runtime
@@ -32,14 +33,16 @@ from .clients import Hub
 from .driver import Driver
 from .incarnation import release, this_incarnation
 from .joins import Tokens, player_key
-from .lease import open_lease
+from .lease import Lease, MemoryLease, open_lease
 from .mesh import Mesh
 from .metrics import Metrics
 from .sockets import GameSocket
+from .storage import Storage, StorageError, kept_by, open_storage
 
 DRAIN_SECONDS = 20.0
 GOODBYE_SECONDS = 3
 SWEEP_SECONDS = 1.0
+EPOCH_LEAP = 1000
 
 log = logging.getLogger("gamecluster.serve")
 
@@ -88,11 +91,12 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             contextlib.closing(listen(settings.host, settings.admin_port, "GAMECLUSTER_ADMIN_PORT")) as admin_port,
         ):
             runtime = Runtime(targets.game, random.Random()) if targets.game else None
-            lease = open_lease(settings)
+            storage = open_storage(settings)
+            lease = await begin_alone(me, storage) if not settings.lease else open_lease(settings)
             metrics = Metrics()
             loop = asyncio.get_running_loop()
             node = Node(me, node_config(settings), runtime, random.SystemRandom(), loop.time())
-            driver = Driver(node, lease, metrics, runtime.tick_rate if runtime else 0)
+            driver = Driver(node, lease, metrics, runtime.tick_rate if runtime else 0, storage)
             tokens = Tokens(player_key(settings.player_key_file, settings.mesh_key_file), settings.name)
             hub = Hub(settings, driver, targets.channels, tokens, metrics, loop)
             mesh = Mesh(settings, me, driver.dispatch)
@@ -105,6 +109,7 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
                 await parts.run(client_port, admin_port, stop)
             finally:
                 await lease.close()
+                await storage.close()
     finally:
         release(settings.data_dir)
     log.info("%s has ended", me)
@@ -120,7 +125,21 @@ def node_config(settings: Settings) -> NodeConfig:
         url=settings.url or None,
         revision=settings.revision,
         pid=os.getpid(),
+        storage=kept_by(settings),
+        durable=settings.durability == "storage",
     )
+
+
+async def begin_alone(me: Incarnation, storage: Storage) -> Lease:
+    """Without a Lease there is nobody else: this node itself begins with what is stored. Raises ConfigurationError."""
+    try:
+        stored = await storage.position()
+    except StorageError as error:
+        raise ConfigurationError(f"GAMECLUSTER_STORAGE: {error}") from error
+    if stored is None:
+        return MemoryLease()
+    log.info("restoring what is stored, at %d/%d", stored.epoch, stored.seq)
+    return MemoryLease(Record(1, me, stored.epoch + EPOCH_LEAP, (me,), restore=True))
 
 
 def listen(host: str, port: int, variable: str) -> socket.socket:
