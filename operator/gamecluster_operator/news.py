@@ -108,9 +108,12 @@ def account(last: Object) -> str:
         "takeoverMilliseconds": "taken over in",
         "firstCommitMilliseconds": "first commit after",
     }
-    if "claimMilliseconds" in last and "equaliseMilliseconds" in last:
-        del parts["takeoverMilliseconds"]  # their sum
-    told = ", ".join(f"{word} {last[name]} ms" for name, word in parts.items() if name in last)
+    if str(last.get("reason") or "").startswith(HANDED_OVER):
+        left_out = {"detectMilliseconds", "claimMilliseconds", "equaliseMilliseconds"}  # nothing was to be noticed
+    else:
+        has_parts = "claimMilliseconds" in last and "equaliseMilliseconds" in last
+        left_out = {"takeoverMilliseconds"} if has_parts else set()  # the sum of the others
+    told = ", ".join(f"{word} {last[name]} ms" for name, word in parts.items() if name in last and name not in left_out)
     why = f" ({last['reason']})" if last.get("reason") else ""
     return (f": {told}" if told else "") + why
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import account
 from .errors import ConfigurationError
 
 ANSWER_SECONDS = 5.0
@@ -80,8 +81,9 @@ def _status(answer: Answer) -> str:
     ]
     last = answer.get("lastFailover")
     if last and last.get("from"):
-        took = (last.get("detectMilliseconds") or 0) + (last.get("takeoverMilliseconds") or 0)
-        rows.append(("last failover", f"{last.get('from')} → {last.get('to')} in {took:.0f} ms, {last.get('reason')}"))
+        what = "last handover" if account.is_hand_over(last) else "last failover"
+        told = f"{last.get('from')} → {last.get('to')}, epoch {last.get('epoch')}: {account.told(last)}"
+        rows.append((what, told.removesuffix(": ")))
     return table(rows)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gamecluster.core.messages import Incarnation, Record
 from gamecluster.local.console import Failover, Picture, lines
+from gamecluster.local.watch import Watch
 
 A, B = Incarnation("arena-0_u_1"), Incarnation("arena-1_u_1")
 LED = Picture(Record(5, A, 3, (A, B)), {"arena-0": 10, "arena-1": 11}, {"arena-0": 10, "arena-1": 11})
@@ -52,8 +55,27 @@ def test_a_failover_is_told_once_with_its_milliseconds() -> None:
         }
     )
     after = Picture(LED.record, LED.running, LED.ready, seen)
-    assert lines(LED, after) == [
-        ("failover", "arena-1", "from arena-0 in 24 ms (noticed in 3 ms: link reset), epoch 4")
-    ]
+    told = "from arena-0, epoch 4: noticed in 3 ms, taken over in 21 ms (link reset)"
+    assert lines(LED, after) == [("failover", "arena-1", told)]
     assert lines(after, after) == []
     assert Failover.parse(None) is None
+
+
+def test_an_account_of_which_more_may_come_is_waited_for_once() -> None:
+    nothing: Any = None
+    half = {"from": "arena-0", "to": "arena-1", "epoch": 4, "reason": "link reset", "claimMilliseconds": 9}
+    whole = half | {"firstCommitMilliseconds": 21}
+    for second, first_commit in ((whole, True), (half, False)):
+        watch = Watch(nothing, nothing, nothing)
+        watch._note_failover([{"lastFailover": half}, {}])
+        assert watch._failover is None
+        watch._note_failover([{"lastFailover": half}, {"lastFailover": second}, {}])
+        assert watch._failover is not None and ("first commit" in watch._failover.told) == first_commit
+
+
+def test_a_hand_over_is_not_called_a_failover() -> None:
+    account = {"from": "arena-0", "to": "arena-1", "epoch": 4, "reason": "handed over by arena-0"}
+    seen = Failover.parse(account | {"detectMilliseconds": 0, "takeoverMilliseconds": 7, "firstCommitMilliseconds": 9})
+    [line] = lines(LED, Picture(LED.record, LED.running, LED.ready, seen))
+    told = "from arena-0, epoch 4: taken over in 7 ms, first commit after 9 ms (handed over by arena-0)"
+    assert line == ("handover", "arena-1", told)

@@ -104,6 +104,35 @@ async def test_probes(admin: Admin) -> None:
     assert (await admin.http.get("/livez")).status_code == 503
 
 
+async def test_each_part_of_a_failover_is_counted_once_when_it_is_known(admin: Admin) -> None:
+    async def told(epoch: int, **account: Any) -> list[str]:
+        named = {"from": "arena-0", "to": "arena-2", "epoch": epoch, "reason": "link reset"} | account
+        admin.driver.shown = msgspec.structs.replace(VIEW, last_failover=named)
+        await admin.http.get("/metrics")
+        return (await admin.http.get("/metrics")).text.splitlines()
+
+    whole = {
+        "detectMilliseconds": 3,
+        "claimMilliseconds": 9,
+        "equaliseMilliseconds": 4,
+        "takeoverMilliseconds": 13,
+        "firstCommitMilliseconds": 21,
+    }
+    seconds = "gamecluster_failover_seconds"
+    assert not any(seconds + "_count" in line for line in await told(7, **whole)), "of before this node's time"
+    lines = await told(8, **{name: took for name, took in whole.items() if name != "firstCommitMilliseconds"})
+    assert f'{seconds}_count{{phase="equalise"}} 1.0' in lines
+    assert not any('phase="first_commit"' in line for line in lines)
+    lines = await told(8, **whole)
+    for phase, took in {"detect": 0.003, "claim": 0.009, "equalise": 0.004, "first_commit": 0.021}.items():
+        assert f'{seconds}_count{{phase="{phase}"}} 1.0' in lines
+        assert f'{seconds}_sum{{phase="{phase}"}} {took}' in lines
+    lines = await told(9, **whole | {"reason": "handed over by arena-0"})
+    assert f'{seconds}_count{{phase="detect"}} 1.0' in lines, "a hand-over is none"
+    lines = await told(10)
+    assert "gamecluster_failovers_total 3.0" in lines, "a server of before these fields"
+
+
 async def test_metrics_show_the_nodes_view(admin: Admin) -> None:
     admin.metrics.moved(True, {})
     admin.metrics.moved(False, {"reason": "gap"})

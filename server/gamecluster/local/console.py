@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .. import account
 from ..core.messages import Record, name_of
 
 
@@ -18,9 +19,9 @@ class Failover:
     epoch: int
     former: str
     leader: str
-    reason: str
-    detect_milliseconds: float
-    takeover_milliseconds: float
+    told: str
+    is_hand_over: bool = False
+    is_whole: bool = True
 
     @classmethod
     def parse(cls, seen: Mapping[str, Any] | None) -> Failover | None:
@@ -30,9 +31,9 @@ class Failover:
             epoch=int(seen.get("epoch", 0)),
             former=str(seen.get("from")),
             leader=str(seen.get("to")),
-            reason=str(seen.get("reason")),
-            detect_milliseconds=float(seen.get("detectMilliseconds") or 0),
-            takeover_milliseconds=float(seen.get("takeoverMilliseconds") or 0),
+            told=account.told(seen),
+            is_hand_over=account.is_hand_over(seen),
+            is_whole=account.is_whole(seen),
         )
 
 
@@ -90,6 +91,5 @@ def _failed_over(before: Picture, after: Picture) -> list[Line]:
     new = after.failover
     if new is None or (before.failover and before.failover.epoch >= new.epoch):
         return []
-    took = new.detect_milliseconds + new.takeover_milliseconds
-    noticed = f"noticed in {new.detect_milliseconds:.0f} ms: {new.reason}"
-    return [("failover", new.leader, f"from {new.former} in {took:.0f} ms ({noticed}), epoch {new.epoch}")]
+    what = "handover" if new.is_hand_over else "failover"
+    return [(what, new.leader, f"from {new.former}, epoch {new.epoch}: {new.told}".removesuffix(": "))]

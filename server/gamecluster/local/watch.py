@@ -40,6 +40,7 @@ class Watch:
         self._rounds = 0
         self._problem = ""
         self._failover: Failover | None = None
+        self._half_told = 0  # the epoch of an account of which more may come; it is waited for once
 
     def ready(self) -> list[tuple[str, int]]:
         """Addresses for new clients."""
@@ -78,9 +79,11 @@ class Watch:
 
     def _note_failover(self, answers: list[Any]) -> None:
         seen = [Failover.parse(answer.get("lastFailover")) for answer in answers]
-        newest = max((f for f in seen if f), key=lambda f: f.epoch, default=None)
+        newest = max((f for f in seen if f), key=lambda f: (f.epoch, f.is_whole), default=None)
         if newest and (self._failover is None or newest.epoch > self._failover.epoch):
-            self._failover = newest
+            if newest.is_whole or newest.epoch == self._half_told:
+                self._failover = newest
+            self._half_told = newest.epoch
 
     def _tell(self, record: Record | None) -> None:
         running = {node.place.name: node.process.pid for node in self._supervisor.running() if node.process}

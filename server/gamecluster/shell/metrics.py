@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from ..account import is_hand_over
 from ..core.messages import Fields
 from ..core.view import ClusterView, StorageState
 
@@ -15,6 +16,16 @@ REASONS = frozenset(
     {"gap", "no leader", "unknown", "rate limited", "overloaded", "unknown event", "bad payload", "internal error"}
 )
 """Outcomes of moves with a label of their own. What a game's rules say is theirs: it all counts as ``rejected``."""
+
+PHASES = {
+    "detect": "detectMilliseconds",
+    "claim": "claimMilliseconds",
+    "equalise": "equaliseMilliseconds",
+    "first_commit": "firstCommitMilliseconds",
+}
+"""Parts of a failover, by the label of their histogram; the leader tells of its first commit a moment later than of the others."""
+
+BLACKOUT = ("detectMilliseconds", "takeoverMilliseconds")
 
 
 class Metrics:
@@ -67,7 +78,15 @@ class Metrics:
             buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=r,
         )
+        self._failover_seconds = Histogram(
+            "gamecluster_failover_seconds",
+            "How long each part of a failover took, as the new leader tells it; hand-overs are not in it.",
+            ["phase"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=r,
+        )
         self._failover_epoch: int | None = None
+        self._phases_to_come: set[str] = set()
 
     def moved(self, ok: bool, response: Fields) -> None:
         reason = response.get("reason")
@@ -93,7 +112,13 @@ class Metrics:
     def _failed_over(self, account: Fields) -> None:
         """The first account that a node sees is of before its time, or of the cluster's beginning."""
         before, self._failover_epoch = self._failover_epoch, account["epoch"]
-        if before in (None, account["epoch"]) or not account.get("from"):
-            return
-        self._failovers.inc()
-        self._blackout.observe((account["detectMilliseconds"] + account["takeoverMilliseconds"]) / 1000)
+        if before is not None and before != account["epoch"]:
+            self._phases_to_come.clear()
+            if account.get("from"):
+                self._failovers.inc()
+                self._blackout.observe(sum(account.get(part) or 0 for part in BLACKOUT) / 1000)
+                self._phases_to_come.update(() if is_hand_over(account) else PHASES)
+        for phase in sorted(self._phases_to_come):
+            if (milliseconds := account.get(PHASES[phase])) is not None:
+                self._failover_seconds.labels(phase).observe(milliseconds / 1000)
+                self._phases_to_come.discard(phase)
