@@ -185,7 +185,7 @@ def _records(raw: bytes) -> Iterator[tuple[int, bytes]]:
     while at + HEAD.size <= len(raw):
         length, checksum = HEAD.unpack_from(raw, at)
         record = raw[at + HEAD.size : at + HEAD.size + length]
-        if len(record) < length or length > MAX_RECORD_BYTES or zlib.crc32(record) != checksum:
+        if not 0 < length <= MAX_RECORD_BYTES or len(record) < length or zlib.crc32(record) != checksum:
             return
         at += HEAD.size + length
         yield at, record
