@@ -188,7 +188,7 @@ class Leadership:
         if self.role is Role.reclaiming:
             members.update(self._last_set)
         members.discard(self.me)
-        if self.seal.is_complete or self.is_off_record:
+        if (self.seal.is_complete or self.is_off_record) and self.seal.has_majority(self.certified):
             members = {m for m in members if not self.certified(m)}
         return members
 
