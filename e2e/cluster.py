@@ -93,11 +93,3 @@ class Namespace:
             return self.kubectl(*arguments)
         except (CommandFailed, subprocess.TimeoutExpired) as error:
             return str(error)
-
-
-def kill_container(namespace: Namespace, pod: str) -> None:
-    """SIGKILL to the pod's process, from outside the pod: process 1 of a pod cannot be killed from within."""
-    found = namespace.get("pod", pod)
-    container = found["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-    node = found["spec"]["nodeName"]
-    run("docker", "exec", node, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container)

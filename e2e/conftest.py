@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ import pytest
 
 from .cluster import Namespace, run
 from .game import Game, example
-from .play import start_pod
+from .nodes import ON_CONTROL_PLANE
+from .play import start_pod, verdicts
 
 REPOSITORY = Path(__file__).parent.parent
 CHART = REPOSITORY / "charts" / "gamecluster-operator"
@@ -45,6 +47,7 @@ def operator(server_image: str) -> Iterator[Namespace]:
             "--create-namespace",
         ),
         *("--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "90s"),
+        *(word for key, value in ON_CONTROL_PLANE.items() for word in ("--set-json", f"{key}={json.dumps(value)}")),
         seconds=120,
     )
     yield OPERATOR
@@ -95,6 +98,36 @@ def game(
     game = Game(namespace, manifest, players)
     game.start()
     yield game
+
+
+@pytest.fixture(scope="session")
+def one_for_all_nodes(operator: Namespace, players: Namespace, server_image: str) -> Iterator[Game]:
+    with a_namespace("e2e-nodes") as namespace:
+        manifest = example("counter", server_image)
+        template = {
+            "spec": {"terminationGracePeriodSeconds": 5}
+        }  # the operator waits for it before it frees a lost pod
+        manifest["spec"] |= {"replicas": 3, "template": template}
+        game = Game(namespace, manifest, players)
+        game.start()
+        yield game
+
+
+@pytest.fixture
+def spread_game(one_for_all_nodes: Game) -> Game:
+    """A counter that modules share, as it is at the beginning: three pods in sync, on more than one worker."""
+    one_for_all_nodes.spread()
+    return one_for_all_nodes
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What every play saw, as a table."""
+    if verdicts:
+        rows = [(test.removeprefix("e2e/"), *verdict.figures()) for test, verdict in verdicts]
+        head = ("play", "acknowledged", "lost", "doubled", "blackout p50", "p99", "max ms", "reconnects")
+        terminalreporter.section("what the players saw")
+        for row in (head, ("---",) * len(head), *rows):
+            terminalreporter.write_line(f"| {' | '.join(str(cell) for cell in row)} |")
 
 
 @pytest.hookimpl(wrapper=True)

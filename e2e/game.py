@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +111,27 @@ class Game:
     def a_replica(self) -> str:
         """The name of an in-sync pod that does not lead."""
         return next(name for name in self.wait_in_sync() if name != self.leader())
+
+    def node_of(self, pod: str) -> str:
+        return str(self.namespace.get("pod", pod)["spec"]["nodeName"])
+
+    def is_ending(self, pod: str) -> bool:
+        return "deletionTimestamp" in self.namespace.get("pod", pod)["metadata"]
+
+    def spread(self) -> None:
+        """Waits until all pods are in sync, and sees to it that they are on more than one node."""
+        pods = self.manifest["spec"]["replicas"]
+        self.wait_pods(pods)
+        self.wait_in_sync(pods)
+        if len({pod["spec"]["nodeName"] for pod in self._pods()}) == 1:
+            self.namespace.kubectl("delete", "pod", self.a_replica())  # its successor is put where there are fewest
+            self.wait_pods(pods)
+            self.wait_in_sync(pods)
+
+    def told(self) -> Counter[str]:
+        """How often each reason has been told in the GameCluster's events."""
+        events = self.namespace.get("events", "--field-selector", f"involvedObject.name={self.name}")["items"]
+        return Counter(event["reason"] for event in events)
 
     def call(self, pod: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """A request to the pod's admin port, from within the pod."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
+import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 from .cluster import Namespace, wait_until
+from .nodes import CTR, ON_CONTROL_PLANE, control_plane, find_container
 from .players import Plan, Verdict
 
+verdicts: list[tuple[str, Verdict]] = []
+"""Of all plays so far, each with its test's name: the run ends with this table."""
 POD = "players"
 SCRIPTS = [Path(__file__).parent / name for name in ("players.py", "chat.py")]
 
@@ -28,6 +34,7 @@ def start_pod(namespace: Namespace, image: str) -> None:
         "volumeMounts": [{"name": "scripts", "mountPath": "/scripts"}],
     }
     spec = {
+        **ON_CONTROL_PLANE,
         "containers": [container],
         "volumes": [{"name": "scripts", "configMap": {"name": POD}}],
         "terminationGracePeriodSeconds": 0,
@@ -47,10 +54,15 @@ def chat(namespace: Namespace, *addresses: str) -> str:
 
 
 class Play:
-    """Moves that flow while something is broken. Leaving the `with` ends the players; `verdict` is there then."""
+    """Moves that flow while something is broken. Leaving the `with` ends the players; `verdict` is there then.
+
+    They are started by their node, not by `kubectl exec`, whose stream ends with the API server."""
 
     def __init__(self, namespace: Namespace, plan: Plan) -> None:
-        self._command = ["kubectl", "--namespace", namespace.name, "exec", "--stdin", POD, "--"]
+        node = control_plane()
+        container = find_container(node, namespace.name, POD, POD)
+        self._command = ["docker", "exec", "--interactive", node, *CTR, "tasks", "exec"]
+        self._command += ["--exec-id", f"play-{uuid.uuid4().hex}", container]
         self._command += ["python", "/scripts/players.py", json.dumps(asdict(plan))]
         self._reports = 0
         self._counts: Sequence[int] = ()
@@ -97,9 +109,26 @@ class Play:
             seconds,
         )
 
+    def goes_on_for(self, seconds: float) -> None:
+        """Players play for so long; every one of them has moves acknowledged in every second of it, by the reports."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.goes_on(1, seconds=5)
+
+    def resumes_within(self, seconds: float) -> float | None:
+        """After how many seconds every player has had a move acknowledged; None if some have not. At the end of `seconds`."""
+        begun = time.monotonic()
+        try:
+            self.goes_on(1, seconds)
+        except AssertionError:
+            self._is_over()
+            return None
+        return time.monotonic() - begun
+
     def nothing_lost(self) -> Verdict:
         """Prints the verdict and fails unless every acknowledged move counts exactly once."""
         verdict = self.verdict
+        verdicts.append((os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0], verdict))
         print(f"\n  {verdict}")
         assert not verdict.violations, "\n".join(verdict.violations[:20])
         assert (verdict.lost, verdict.doubled, verdict.unanswered) == (0, 0, 0)

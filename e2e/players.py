@@ -54,6 +54,7 @@ class Verdict:
     doubled: int
     unanswered: int
     blackout_p50_ms: int
+    blackout_p99_ms: int
     blackout_max_ms: int
     reconnects: int
     refusals: dict[str, int]
@@ -63,9 +64,13 @@ class Verdict:
         return (
             f"{self.players} players, {self.acknowledged} moves acknowledged, {self.lost} lost, "
             f"{self.doubled} doubled, {self.unanswered} unanswered; "
-            f"blackout p50 {self.blackout_p50_ms} ms, max {self.blackout_max_ms} ms; "
+            f"blackout p50 {self.blackout_p50_ms} ms, p99 {self.blackout_p99_ms} ms, max {self.blackout_max_ms} ms; "
             f"{self.reconnects} reconnects, refusals {self.refusals or 'none'}"
         )
+
+    def figures(self) -> tuple[int, ...]:
+        counted = (self.acknowledged, self.lost, self.doubled)
+        return (*counted, self.blackout_p50_ms, self.blackout_p99_ms, self.blackout_max_ms, self.reconnects)
 
 
 class Elsewhere(Exception):
@@ -223,11 +228,19 @@ def judge(players: list[Player]) -> Verdict:
         doubled=sum(max(0, total - acknowledged - unanswered) for total, acknowledged, unanswered in counted),
         unanswered=sum(p.unanswered for p in players),
         blackout_p50_ms=round(statistics.median(gaps) * 1000),
+        blackout_p99_ms=round(quantile(gaps, 0.99) * 1000),
         blackout_max_ms=round(max(gaps) * 1000),
         reconnects=sum(max(0, p.sockets - 1 - (p.total is not None)) for p in players),
         refusals=dict(sum((p.refusals for p in players), Counter())),
         violations=[v for p in players for v in p.violations],
     )
+
+
+def quantile(values: list[float], q: float) -> float:
+    """Interpolated between the neighbours: with few players p99 is close to the longest."""
+    ordered, at = sorted(values), q * (len(values) - 1)
+    low = ordered[int(at)]
+    return low + (ordered[min(int(at) + 1, len(ordered) - 1)] - low) * (at - int(at))
 
 
 async def play(plan: Plan, stop: asyncio.Event, report: Any = None) -> Verdict:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from .cluster import kill_container
 from .game import Game
+from .nodes import kill_container
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .cluster import kill_container, wait_until
+from .cluster import wait_until
 from .game import Game
+from .nodes import kill_container
 
 
 def test_another_pod_leads_and_nothing_is_lost(game: Game) -> None:

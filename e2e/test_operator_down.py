@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .cluster import Namespace, kill_container, wait_until
+from .cluster import Namespace, wait_until
 from .game import Game
+from .nodes import kill_container
 
 
 @pytest.fixture

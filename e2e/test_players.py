@@ -71,7 +71,7 @@ async def test_an_honest_server_gets_a_clean_verdict() -> None:
     verdict = await verdict_on(lambda n: "")
     assert (verdict.lost, verdict.doubled, verdict.unanswered, verdict.violations) == (0, 0, 0, [])
     assert verdict.acknowledged >= 30 and verdict.reconnects == 0
-    assert 0 < verdict.blackout_p50_ms <= verdict.blackout_max_ms
+    assert 0 < verdict.blackout_p50_ms <= verdict.blackout_p99_ms <= verdict.blackout_max_ms
 
 
 async def test_a_move_whose_answer_is_lost_is_repeated_and_counts_once() -> None:
