@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import look
+from .chaos import arguments as chaos
 from .errors import ConfigurationError
 from .settings import PREFIX, Settings
 
@@ -185,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_looking(commands)
     _add_local(commands)
+    chaos.add(commands.add_parser("chaos", help="faults under load, and what they cost: a verdict", run=chaos.run))
     return parser
 
 

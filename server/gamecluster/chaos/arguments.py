@@ -1,0 +1,84 @@
+"""The command line of ``gamecluster chaos``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .run import Options
+
+FAULTS = ("kill", "stop", "handover", "drain", "scale")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cluster", nargs="?", metavar="CLUSTER", help="its name (default: the one that is up here)")
+    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="on Kubernetes: not built yet")
+    parser.add_argument("--url", help="the admin port of a node, such as http://127.0.0.1:4201")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of a local cluster")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long faults are done (default: 60)")
+    parser.add_argument("--players", type=int, default=20, help="how many play meanwhile (default: 20)")
+    parser.add_argument(
+        "--moves-per-second", type=float, default=20.0, metavar="N", help="of each player (default: 20)"
+    )
+    parser.add_argument(
+        "--faults", metavar="LIST", help=f"which, by commas (default: all that can be done): {','.join(FAULTS)}"
+    )
+    parser.add_argument("--seed", type=int, help="repeats the choice of faults")
+    parser.add_argument("--move", metavar="EVENT", help="how to move, in a game that is not gamecluster.demo:Counter")
+    parser.add_argument("--payload", metavar="JSON", default="{}", help="with --move: the move's payload")
+
+
+def run(options: argparse.Namespace) -> int:
+    from ..local import control
+    from . import run as chaos
+    from .target import LocalTarget, Target, UrlTarget
+
+    if options.namespace:
+        raise ConfigurationError(
+            "-n NAMESPACE: faults on Kubernetes are not built yet; the end-to-end tests (e2e/) do them to pods"
+        )
+    target: Target = UrlTarget(options.url) if options.url else LocalTarget(control.find(options.cluster, options.data))
+    return chaos.run(target, read(options, tuple(sorted(target.faults))))
+
+
+def read(options: argparse.Namespace, possible: tuple[str, ...]) -> Options:
+    """The run's Options. Raises ConfigurationError."""
+    from .run import Options
+    from .target import Fault
+
+    names = [name.strip() for name in options.faults.split(",")] if options.faults else possible
+    if unknown := [name for name in names if name not in FAULTS]:
+        raise ConfigurationError(
+            f"--faults: there is no {', '.join(map(repr, unknown))}; there are: {','.join(FAULTS)}"
+        )
+    for flag, value, most in (
+        ("--seconds", options.seconds, 86_400),
+        ("--players", options.players, 1_000),
+        ("--moves-per-second", options.moves_per_second, 1_000),
+    ):
+        if not 0 < value <= most:
+            raise ConfigurationError(f"{flag} {value}: expected more than 0, and at most {most}")
+    return Options(
+        seconds=options.seconds,
+        players=options.players,
+        pace_seconds=1 / options.moves_per_second,
+        faults=tuple(Fault(name) for name in names),
+        seed=random.randrange(2**32) if options.seed is None else options.seed,
+        move=(options.move, _payload(options.payload)) if options.move else None,
+    )
+
+
+def _payload(text: str) -> dict[str, Any]:
+    try:
+        payload = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--payload: not JSON: {error}") from None
+    if not isinstance(payload, dict):
+        raise ConfigurationError('--payload: expected a JSON object, such as \'{"dx": 1, "dy": 0}\'')
+    return payload
