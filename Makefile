@@ -29,7 +29,7 @@ check: setup ## style, types, the imports' laws, scripts, and the chart's copy o
 test: setup ## all tests that need no cluster
 	$(bin)/python -m pytest tests --ignore tests/operator/apiserver
 
-apiserver: setup ## the operator's tests on a real API server (Go builds it the first time)
+apiserver: setup ## the operator's tests, and those of the server's Lease, on a real API server (Go builds it the first time)
 	$(bin)/python -m pytest tests/operator/apiserver
 
 e2e: setup ## the end-to-end tests on a real Kubernetes: see docs/e2e.md
