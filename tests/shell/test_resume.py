@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.cluster import Cluster
 from tests.shell.rejoin_bytes import rejoin
 
+from gamecluster.core import events as happened
 from gamecluster.core.messages import Entry, Op, Position, Tables
 from gamecluster.core.replication import HISTORY, Log, apply
 from gamecluster.shell.resume import FEWEST_OPS, merged, missed
@@ -121,3 +124,32 @@ def test_more_ops_than_the_state_has_rows_are_no_gain(rows: int) -> None:
 def test_who_was_away_for_a_second_from_a_thousand_ships_is_sent_a_tenth_at_most() -> None:
     (known, _), (whole, _) = rejoin(1.0, says_position=True), rejoin(1.0, says_position=False)
     assert known * 10 < whole
+
+
+def test_whatever_a_pod_has_shown_is_known_to_the_others_after_failovers_and_hand_overs() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    cluster = Cluster(size=5)
+    shown: list[tuple[Position, Tables]] = []
+    for name in list(cluster.nodes):
+        cluster.join(name, player=f"player at {name}")
+    for step in range(60):
+        name = dice.choice(list(cluster.nodes))
+        cluster.ask(name, player=f"player at {name}")
+        cluster.run(dice.choice([0.0, 0.02, 0.1]))
+        shown += [(node.position(), copy.deepcopy(node.visible_tables())) for node in cluster.nodes.values()]
+        leader = cluster.leader()
+        if step in (20, 40):
+            cluster.kill(leader or name)
+            cluster.run(2)
+        elif step % 10 == 5:
+            cluster.tell(name, happened.HandOffRequested(None))
+            cluster.run(1)
+    cluster.run(2)
+    assert len({position.epoch for position, _ in shown}) >= 3
+    for node in cluster.nodes.values():
+        for position, tables in shown:
+            ops = missed(node.log, position, node.visible_tables())
+            assert ops is not None, position
+            assert changed(tables, ops) == changed(node.visible_tables(), [])
