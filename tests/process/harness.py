@@ -215,6 +215,13 @@ async def all_move(players: Sequence[Player], seconds: float = 20.0, hurry: bool
             player.hurry.clear()
 
 
+async def spread(players: Sequence[Player]) -> None:
+    """As many players at every node again: failures drive them together."""
+    for number, player in enumerate(players):
+        player.go_to(number % len(player.urls))
+    await all_move(players)
+
+
 async def totals(url: str) -> dict[str, dict[str, Any]]:
     """The counters, as a newcomer at this node is shown them."""
     async with asyncio.timeout(10), Socket.to(url) as newcomer:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.process.harness import COUNTER, Cluster, all_move, playing, post, until, up, verdict
+from tests.process.harness import COUNTER, Cluster, all_move, playing, post, spread, until, up, verdict
 from tests.process.players import Player, answered_after
 
 from gamecluster.chaos.figures import figures
@@ -92,6 +92,7 @@ async def _round(faults: Sequence[str], players: int, seed: int, data: Path, out
         await until(cluster.healthy, "the cluster is healthy")
         async with playing(cluster.urls(), players, seed, PACE_SECONDS) as moving:
             for sort in faults:
+                await spread(moving)
                 elsewhere, at_leader, reconnects = await _take_away(cluster, moving, sort)
                 waits = outcome.waits[sort]
                 waits.faults += 1

@@ -53,6 +53,7 @@ class Player:
     total: int = 0
     _n: int = 0
     _first_sent: float = 0.0
+    _bound_for: int | None = None
     _stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +65,10 @@ class Player:
         self._stopping = True
         self.hurry.set()
 
+    def go_to(self, at: int) -> None:
+        """To another node, as soon as the move under way was answered."""
+        self._bound_for = at if at != self.at else None
+
     async def run(self) -> None:
         failures = 0
         while not self._stopping or self.pending:
@@ -71,7 +76,10 @@ class Player:
             try:
                 async with Socket.to(self.urls[self.at]) as socket:
                     await self._play(socket)
+                if self._bound_for is None:
                     return
+                self.at, self._bound_for = self._bound_for, None
+                continue
             except (OSError, TimeoutError, InvalidHandshake, WebSocketException, Refused) as error:
                 self.refusals.append(f"{time.monotonic():.3f} at {self.urls[self.at]}: {error!r}")
                 del self.refusals[:-REFUSALS_AT_MOST]
@@ -84,7 +92,7 @@ class Player:
         await self._join(socket)
         watching = asyncio.create_task(self._watch(socket))
         try:
-            while not self._stopping or self.pending:
+            while self.pending or not (self._stopping or self._bound_for is not None):
                 if not self.pending:
                     self._n += 1
                     self.pending = 1 if self.other_move else self.dice.randrange(1, ADDED_AT_MOST)
