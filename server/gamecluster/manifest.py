@@ -26,7 +26,7 @@ class GameState(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     replicas: Annotated[int, Meta(ge=1, le=9)] | UnsetType = UNSET
     suspect_after_milliseconds: Annotated[int, Meta(ge=100, le=60_000)] | UnsetType = UNSET
     lease_duration_seconds: Annotated[int, Meta(ge=3, le=600)] | UnsetType = UNSET
-    durability: Literal["Memory"] | UnsetType = UNSET
+    durability: Literal["Memory", "Storage"] | UnsetType = UNSET
     on_total_loss: Literal["Restore", "Reset"] | UnsetType = UNSET
     alone_without_api: Literal["Stop"] | UnsetType = UNSET
 
@@ -43,7 +43,7 @@ class Pubsub(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 
 
 class Storage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    type: Literal["Memory"] = "Memory"
+    type: Literal["Memory", "Volume", "Redis", "PostgreSQL"] = "Memory"
     size: str = ""
     storage_class_name: str = ""
     secret_ref: Anything = {}
@@ -92,6 +92,8 @@ class Manifest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
             "GAMECLUSTER_GAMESTATE_REPLICAS": state.replicas,
             "GAMECLUSTER_SUSPECT_AFTER_MILLISECONDS": state.suspect_after_milliseconds,
             "GAMECLUSTER_LEASE_DURATION_SECONDS": state.lease_duration_seconds,
+            "GAMECLUSTER_STORAGE": "volume:" if self.spec.storage.type == "Volume" else UNSET,
+            "GAMECLUSTER_DURABILITY": UNSET if state.durability is UNSET else str(state.durability).lower(),
             "GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": limits.messages_per_second,
             "GAMECLUSTER_LIMIT_FRAME_BYTES": limits.frame_bytes,
             "GAMECLUSTER_LIMIT_CONNECTIONS": limits.connections_per_pod,
@@ -143,11 +145,11 @@ def _plainer(what: str, where: str) -> str:
     options = {
         "apiVersion": f"expected {API_VERSION}",
         "metadata.name": "expected a letter, then lower-case letters, digits and dashes, at most 45",
-        "spec.gameState.durability": "expected Memory: no other is built yet",
+        "spec.gameState.durability": "expected Memory or Storage",
         "spec.gameState.onTotalLoss": "expected Restore or Reset",
         "spec.gameState.aloneWithoutApi": "expected Stop: no other is built yet",
         "spec.pubsub.type": "expected Mesh: no other is built yet",
-        "spec.storage.type": "expected Memory: no other is built yet",
+        "spec.storage.type": "expected Memory, Volume, Redis or PostgreSQL",
         "spec.presenceGraceMilliseconds": "expected 500: no other is built yet",
     }
     if where.startswith("spec.targets[") and ", got" not in what:

@@ -37,6 +37,7 @@ def test_every_setting_of_the_spec_reaches_the_environment() -> None:
         "GAMECLUSTER_GAMESTATE_REPLICAS": "2",
         "GAMECLUSTER_SUSPECT_AFTER_MILLISECONDS": "300",
         "GAMECLUSTER_LEASE_DURATION_SECONDS": "9",
+        "GAMECLUSTER_DURABILITY": "memory",
         "GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": "30",
         "GAMECLUSTER_LIMIT_FRAME_BYTES": "1024",
         "GAMECLUSTER_LIMIT_CONNECTIONS": "7",
@@ -47,6 +48,14 @@ def test_what_the_manifest_leaves_out_is_left_to_the_defaults_of_the_node() -> N
     read = manifest.parse(MINIMAL, "a.yaml")
     assert read.spec.replicas == 3
     assert set(read.environment) == {"GAMECLUSTER_NAME", "GAMECLUSTER_TARGETS"}
+
+
+def test_a_volume_is_a_folder_of_each_node_and_a_server_is_named_by_the_environment() -> None:
+    durable = MINIMAL.replace("['m:C']", "['m:C'], gameState: {durability: Storage}, storage: {type: TYPE}")
+    read = manifest.parse(durable.replace("TYPE", "Volume"), "a.yaml")
+    assert read.environment["GAMECLUSTER_STORAGE"] == "volume:"
+    assert read.environment["GAMECLUSTER_DURABILITY"] == "storage"
+    assert "GAMECLUSTER_STORAGE" not in manifest.parse(durable.replace("TYPE", "Redis"), "a.yaml").environment
 
 
 def test_the_gamecluster_is_found_among_other_documents() -> None:
@@ -63,10 +72,10 @@ def test_the_gamecluster_is_found_among_other_documents() -> None:
         (HEAD + "spec: {targets: ['m:C'], replicas: 21}", ["spec.replicas: expected int <= 20"]),
         (HEAD + "spec: {targets: arena}", ["spec.targets: ", "array"]),
         (HEAD + "spec: {targets: [1]}", ["spec.targets[0]: expected str, got int"]),
-        (HEAD + "spec: {targets: ['m:C'], storage: {type: Redis}}", ["spec.storage.type: expected Memory"]),
+        (HEAD + "spec: {targets: ['m:C'], storage: {type: Disk}}", ["spec.storage.type: expected Memory, Volume"]),
         (
-            HEAD + "spec: {targets: ['m:C'], gameState: {durability: Storage}}",
-            ["spec.gameState.durability: expected Memory"],
+            HEAD + "spec: {targets: ['m:C'], gameState: {durability: Always}}",
+            ["spec.gameState.durability: expected Memory or Storage"],
         ),
         (HEAD + "spec: {targets: ['m:C'], limits: {frameBytes: 1}}", ["spec.limits.frameBytes: expected int >= 128"]),
         (HEAD + "spec: {targets: [arena]}", ["spec.targets[0]: expected module:Class or file.py:Class"]),

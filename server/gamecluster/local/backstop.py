@@ -7,7 +7,8 @@
 | held                    | some other of the in-sync set | the first of them in the record's order is named |
 | vacant after a deletion | one of the in-sync set        | that one is named, alone, epoch + 1000           |
 | vacant after a deletion | several of the in-sync set    | nothing: they claim it together                  |
-| any other               | none of the in-sync set       | vacant, never held, epoch + 1000: a fresh start  |
+| any other               | none of the in-sync set       | what ``restore.py`` says of the storage; without |
+|                         |                               | one: vacant, never held, epoch + 1000            |
 
 Never is anyone named outside the in-sync set. The result is to be written on the very version that was judged.
 """
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ..core.messages import Incarnation, Record
+from .restore import is_undecided
 
 GRACE_SECONDS = 10.0
 EPOCH_LEAP = 1000
@@ -41,6 +43,8 @@ def backstop(
         return None
     if leaderless_since is None or now - leaderless_since < GRACE_SECONDS:
         return None
+    if is_undecided(record):  # of a cluster that had a storage, and has none any more
+        return reset(record)
     alive = [member for member in record.in_sync if member in live.values()]
     if not alive:
         return reset(record) if record.in_sync else None
@@ -55,6 +59,13 @@ def _name_last_survivor(record: Record, alive: list[Incarnation]) -> Record | No
     if len(alive) > 1:
         return None
     return msgspec.structs.replace(record, holder=alive[0], epoch=record.epoch + EPOCH_LEAP, in_sync=(alive[0],))
+
+
+def is_total_loss(record: Record, live: Mapping[str, Incarnation]) -> bool:
+    """Nobody lives who had every acknowledged move, or nobody has looked yet whether the storage has them."""
+    if record.never_held or holder_lives(record, live):
+        return False
+    return is_undecided(record) or (bool(record.in_sync) and not any(m in live.values() for m in record.in_sync))
 
 
 def reset(record: Record) -> Record:

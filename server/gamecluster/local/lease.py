@@ -29,14 +29,21 @@ class Store:
             return False
         return True
 
-    async def begin(self) -> Record | None:
-        """Makes the Lease fit for a start when nothing of a former run is alive; returns the record that had to be given up."""
-        create_vacant(self._path)
+    async def begin(self, keeps: bool = False) -> Record | None:
+        """Makes the Lease fit for a start when nothing of a former run is alive; returns the record that had to be given up.
+
+        ``keeps``: there is a storage, and how to begin is decided when the nodes have said what it holds.
+        """
+        create_vacant(self._path, never_held=not keeps)
         former = await self.read()
-        if former is None or former.never_held:
+        if former is None:
             return None
-        await self._lease.write(reset(former))
-        return former
+        if keeps:
+            await self._lease.write(Record(former.version, None, former.epoch, ()))
+        elif not former.never_held:
+            await self._lease.write(reset(former))
+            return former
+        return None
 
     async def recreate(self, last: Record) -> bool:
         """Rule 12: a Lease that vanished comes back vacant, with the epoch and the set that were seen last."""

@@ -59,7 +59,7 @@ class NodePlace:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One local cluster. ``environment`` is what all its nodes share."""
+    """One local cluster. ``environment`` is what all its nodes share. ``restores``: a total loss begins with what is stored."""
 
     name: str
     count: int
@@ -67,6 +67,7 @@ class Plan:
     data: Path
     environment: Mapping[str, str]
     restart: bool = True
+    restores: bool = True
     command: Sequence[str] = NODE_COMMAND
 
     @property
@@ -81,6 +82,15 @@ class Plan:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}/"
 
+    @property
+    def storage(self) -> str:
+        return self.environment.get(PREFIX + "STORAGE") or "memory:"
+
+    @property
+    def keeps(self) -> bool:
+        """There is a storage beyond the nodes' memory."""
+        return self.storage != "memory:"
+
     def place(self, index: int) -> NodePlace:
         return NodePlace(f"{self.name}-{index}", self.port + 1 + index)
 
@@ -94,6 +104,9 @@ class Plan:
             "PEERS": ",".join(self.place(other).mesh_address for other in others if other != index),
             "DATA_DIR": str((self.data / place.name).absolute()),
         }
+        kind, _, folder = self.storage.partition(":")
+        if kind == "volume" and folder:  # one folder each
+            own["STORAGE"] = f"volume:{Path(folder).absolute() / place.name}"
         return {**self.environment, **{PREFIX + name: value for name, value in own.items()}}
 
 
@@ -129,7 +142,13 @@ def make(
     }
     allowed = [part for part in shared.get(PREFIX + "ALLOWED_ORIGINS", "").split(",") if part]
     shared[PREFIX + "ALLOWED_ORIGINS"] = ",".join([*allowed, *_own_origins(port)])
-    plan = Plan(name=name, count=count, port=port, data=folder, environment=shared, restart=restart)
+    if read and read.spec.storage.type in ("Redis", "PostgreSQL") and not shared.get(PREFIX + "STORAGE"):
+        raise ConfigurationError(
+            f"{file}: spec.storage.type is {read.spec.storage.type}, whose address is in a Secret on Kubernetes: "
+            f"set {PREFIX}STORAGE to {read.spec.storage.type.lower()}://… here"
+        )
+    restores = read is None or read.spec.game_state.on_total_loss != "Reset"
+    plan = Plan(name=name, count=count, port=port, data=folder, environment=shared, restart=restart, restores=restores)
     Settings.from_env(plan.node_environment(0, range(count)))
     return plan
 

@@ -62,7 +62,9 @@ class _Up:
         await self._begin()
         async with asyncio.TaskGroup() as tasks:
             self._supervisor = Supervisor(self._plan, tasks, console.show, keep_open=(self._lock,))
-            watch = Watch(self._supervisor, self._store, console.show)
+            watch = Watch(
+                self._supervisor, self._store, console.show, keeps=self._plan.keeps, restores=self._plan.restores
+            )
             entrance = Entrance(watch.ready)
             control = ControlServer(self._do)
             self._catch_signals()
@@ -85,7 +87,7 @@ class _Up:
     async def _begin(self) -> None:
         """Nothing of a former run is alive: what was in its memory is gone, and the Lease has to say so."""
         try:
-            former = await self._store.begin()
+            former = await self._store.begin(self._plan.keeps)
         except (LeaseError, OSError) as error:
             raise ConfigurationError(f"{self._plan.lease}: {error}; remove the file to start afresh") from None
         if former:

@@ -9,12 +9,13 @@ from typing import Any
 
 import httpx2
 
-from ..core.messages import Incarnation, Record, name_of
+from ..core.messages import Incarnation, Position, Record, name_of
 from ..shell.lease import LeaseError
 from . import backstop
 from .console import Failover, Line, Picture, lines
 from .lease import Store
 from .plan import HOST
+from .restore import Shelf, begin
 from .supervisor import Supervised, Supervisor
 
 EVERY_SECONDS = 0.25
@@ -29,11 +30,17 @@ class Watch:
         store: Store,
         say: Callable[[str, str, str], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        keeps: bool = False,
+        restores: bool = False,
     ) -> None:
+        """``keeps``: there is a storage; ``restores``: what it holds is wanted after a total loss."""
         self._supervisor = supervisor
         self._store = store
         self._say = say
         self._clock = clock
+        self._keeps, self._restores = keeps, restores
+        self._shelves: dict[Incarnation, Shelf] = {}
         self._picture = Picture()
         self._last_record: Record | None = None
         self._leaderless_since: float | None = None
@@ -61,6 +68,7 @@ class Watch:
         if record != self._last_record or self._rounds % CLUSTER_EVERY_ROUNDS == 0:
             answers = await asyncio.gather(*(_ask_cluster(client, node) for node in running))
             self._note_failover(answers)
+            self._shelves = dict(filter(None, map(_shelf, answers)))
         self._rounds += 1
         self._tell(record)
         await self._back_stop(record)
@@ -110,10 +118,31 @@ class Watch:
             self._leaderless_since = self._clock()
         if len(live) < len(running):
             return  # somebody lives whose incarnation is not known yet: it may be the one
-        replacement = backstop.backstop(record, live, self._leaderless_since, self._clock())
+        replacement = self._decide(record, live, self._leaderless_since)
         if replacement and await self._store.write(replacement):
-            self._say(*_explain(record, replacement))
+            self._say(*self._explain(record, replacement))
             self._leaderless_since = None
+
+    def _decide(self, record: Record, live: dict[str, Incarnation], since: float) -> Record | None:
+        now = self._clock()
+        if not self._keeps or not backstop.is_total_loss(record, live):
+            return backstop.backstop(record, live, since, now)
+        shelves = {who: shelf for who, shelf in self._shelves.items() if who in live.values()}
+        expected = [node.place.name for node in self._supervisor.nodes.values() if node.wanted]
+        return begin(record, shelves, expected, now - since, self._restores)
+
+    def _explain(self, record: Record, replacement: Record) -> Line:
+        if replacement.restore and replacement.holder:
+            stored = self._shelves[replacement.holder].stored
+            where = f"{stored.epoch}/{stored.seq}" if stored else "?"
+            lost = "all that had the GameState are dead; " if record.in_sync else ""
+            name = name_of(replacement.holder)
+            return "restored", name, f"{lost}it goes on with what is stored, at {where}, as epoch {replacement.epoch}"
+        if self._keeps and replacement.holder is None:
+            why = "nothing is stored" if self._restores else "onTotalLoss is Reset"
+            lost = "all that had the GameState are dead; " if record.in_sync else ""
+            return ("lost" if record.in_sync else "fresh"), "", f"{lost}{why}: afresh in epoch {replacement.epoch}"
+        return _explain(record, replacement)
 
     async def _recreate(self) -> None:
         """A Lease that vanished comes back vacant, with the epoch and the set that it had; the incumbent claims it."""
@@ -131,6 +160,17 @@ def _explain(record: Record, replacement: Record) -> Line:
         )
     former = name_of(record.holder) if record.holder else "nobody"
     return "backstop", name_of(replacement.holder), f"named: {former} does not hold any more, and nobody took over"
+
+
+def _shelf(answer: dict[str, Any]) -> tuple[Incarnation, Shelf] | None:
+    """What a node says of its storage in ``GET /cluster``."""
+    try:
+        me = next(Incarnation(node["incarnation"]) for node in answer["nodes"] if node["name"] == answer["self"])
+        stored, state = answer.get("stored"), answer.get("storage")
+        position = Position(int(stored["epoch"]), int(stored["seq"])) if stored else None
+        return me, Shelf(state == "Ready" or position is not None, position)
+    except (KeyError, TypeError, ValueError, StopIteration):
+        return None
 
 
 async def _ask_ready(client: httpx2.AsyncClient, node: Supervised) -> None:

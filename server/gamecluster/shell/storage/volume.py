@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -49,7 +49,7 @@ class VolumeStorage:
         self._syncs = syncs
         self._answer_seconds = answer_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="volume")
-        self._under_way: Future[object] | None = None
+        self._hangs: Future[Any] | None = None
         self._file: int | None = None
         self._end: Position | None = None
         self._is_open = False
@@ -70,14 +70,14 @@ class VolumeStorage:
         self._thread.shutdown(wait=False)
 
     async def _do(self, work: Callable[[], T]) -> T:
-        if self._under_way is not None and not self._under_way.done():
+        if self._hangs is not None and not self._hangs.done():
             raise StorageError(f"{self._path}: the disk still does not answer")
         future = self._thread.submit(work)
-        self._under_way = future  # type: ignore[assignment]
         try:
             async with asyncio.timeout(self._answer_seconds):
                 return await asyncio.shield(asyncio.wrap_future(future))
         except TimeoutError:
+            self._hangs = future
             raise StorageError(f"{self._path}: the disk does not answer within {self._answer_seconds:g} s") from None
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror or error}") from error

@@ -1,0 +1,56 @@
+"""With what a cluster begins whose GameState is in no pod's memory: at the start, or when all that had it are dead. Pure.
+
+| what the nodes' storages hold                             | what is written                                             |
+| --------------------------------------------------------- | ----------------------------------------------------------- |
+| not all have said, for less than 30 s                     | nothing yet                                                 |
+| something, and it is wanted                               | who has the most, alone, epoch + 1000, to be restored       |
+| nothing, or it is not wanted                              | vacant, never held, epoch + 1000: a fresh start             |
+| nothing so far, but a node that was in sync has not said  | nothing: it may have it                                     |
+
+Epochs count from the highest that anybody has stored, too: what is written from now on is newer than all that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ..core.messages import Incarnation, Position, Record, name_of
+
+ASK_SECONDS = 30.0
+EPOCH_LEAP = 1000
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What one node says that its storage holds. ``known`` False: it has not found out yet, or can't."""
+
+    known: bool
+    stored: Position | None = None
+
+
+def is_undecided(record: Record) -> bool:
+    """Of a cluster with a storage, before anybody has looked into it."""
+    return record.holder is None and not record.in_sync and not record.never_held
+
+
+def begin(
+    record: Record,
+    shelves: Mapping[Incarnation, Shelf],
+    expected: Collection[str],
+    waited_seconds: float,
+    restores: bool,
+) -> Record | None:
+    """``shelves``: of all that live and have a storage. ``expected``: the names of all nodes that there should be."""
+    known = {who: shelf.stored for who, shelf in shelves.items() if shelf.known}
+    missing = set(expected) - {name_of(who) for who in known}
+    if not known or (missing and waited_seconds < ASK_SECONDS):
+        return None
+    held = {who: position for who, position in known.items() if position is not None}
+    epoch = max([record.epoch, *(position.epoch for position in held.values())]) + EPOCH_LEAP
+    if restores and held:
+        richest = max(held, key=lambda who: (held[who], who in record.in_sync, who))
+        return Record(record.version, richest, epoch, (richest,), restore=True)
+    if restores and missing & {name_of(who) for who in record.in_sync}:
+        return None
+    return Record(record.version, None, epoch, (), never_held=True)
