@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.process.harness import COUNTER, Cluster, command, up, wait
+from tests.process.harness import COUNTER, Cluster, command, end, environment, up, wait
 
 from gamecluster.chaos import arguments
 from gamecluster.chaos.figures import figures, percentile
@@ -80,6 +82,17 @@ def test_a_game_that_says_yes_and_does_nothing_is_found_out(tmp_path: Path) -> N
     assert run.returncode == 1, run.stdout + run.stderr
     assert "NOT AS PROMISED" in run.stdout and "violation: chaos-" in run.stdout
     assert re.search(r"lost [1-9]", run.stdout)
+
+
+def test_a_cluster_that_ends_meanwhile_is_told_of_in_one_line(tmp_path: Path) -> None:
+    with up(tmp_path, COUNTER) as cluster:
+        wait(cluster.healthy, "the cluster is healthy")
+        line = [sys.executable, "-m", "gamecluster", "chaos", f"--data={tmp_path}", "--players=2", "--faults=handover"]
+        with subprocess.Popen(line, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+            assert run.stdout and b"seed" in run.stdout.readline()
+            end(cluster.process)
+            _, said = run.communicate(timeout=60)
+    assert run.returncode == 2 and b"the cluster is gone: no cluster is up" in said, said
 
 
 def test_a_game_that_is_not_the_counter_needs_a_move(tmp_path: Path) -> None:

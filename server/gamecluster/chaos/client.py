@@ -39,7 +39,7 @@ class Socket:
             f"{url}/websocket?vsn=2.0.0",
             compression=None,
             open_timeout=2,
-            close_timeout=1,
+            close_timeout=0.3,
             ping_interval=None,
             max_queue=4096,
             proxy=None,

@@ -72,7 +72,13 @@ def run(target: Target, options: Options) -> int:
     if missing := [fault for fault in options.faults if fault not in target.faults]:
         there = ", ".join(sorted(target.faults))
         raise ConfigurationError(f"--faults {','.join(missing)}: can't be done to this cluster from here; {there} can")
-    result = asyncio.run(_Chaos(target, options).run())
+    try:
+        result = asyncio.run(_Chaos(target, options).run())
+    except ExceptionGroup as group:
+        ours, others = group.split(ConfigurationError)
+        if others or ours is None:
+            raise
+        raise ConfigurationError(f"the cluster is gone: {ours.exceptions[0]}") from None
     print(result.report(), flush=True)
     return 0 if result.is_right else 1
 
@@ -150,7 +156,7 @@ class _Chaos:
             stuck = await self._answered(moment, but=there if fault is Fault.stop else ())
             if fault is Fault.stop:
                 await self._pause(self._dice.uniform(*HANG_SECONDS))
-        stuck += await self._answered(moment)
+        stuck = stuck or await self._answered(moment)
         waited = {p.name: (answered_after(p, moment) or ANSWERED_SECONDS) * 1000 for p in self._players}
         elsewhere = [waited[p.name] for p in self._players if p.name not in there]
         self._result.faults += 1
