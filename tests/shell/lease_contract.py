@@ -279,7 +279,8 @@ class EveryStore:
             assert store.delete and store.create
             await until(lambda: seen and seen[-1])
             version = await store.lease.write(held(await read(store.lease), A))
-            await until(lambda: seen[-1] and seen[-1].version == version)  # so the watch has begun, not only its first read
+            # So the watch has begun, not only its first read.
+            await until(lambda: seen[-1] and seen[-1].version == version)
             await store.delete()
             await until(lambda: seen[-1] is None)
             await store.create()
