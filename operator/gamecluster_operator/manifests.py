@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from . import labels as names
 from .labels import Object
-from .podtemplate import pod_template
+from .podtemplate import STORAGE_VOLUME, pod_template
 from .record import Incarnation
 from .spec import GameCluster
 
@@ -29,7 +29,8 @@ def applied(cluster: GameCluster, replicas: int) -> list[Object]:
 def stateful_set(cluster: GameCluster, replicas: int) -> Object:
     """Parallel: pods don't wait for each other to start. RollingUpdate goes on past a broken pod in this mode."""
     return _object("apps/v1", "StatefulSet", cluster, cluster.name) | {
-        "spec": {
+        "spec": _volume_claims(cluster)
+        | {
             "replicas": replicas,
             "serviceName": names.mesh_name(cluster.name),
             "podManagementPolicy": "Parallel",
@@ -39,6 +40,21 @@ def stateful_set(cluster: GameCluster, replicas: int) -> Object:
             "selector": {"matchLabels": names.selector(cluster.name)},
             "template": pod_template(cluster),
         }
+    }
+
+
+def _volume_claims(cluster: GameCluster) -> Object:
+    """Each pod's own volume. They outlive the GameCluster: what is on them may be all that is left of a game."""
+    if cluster.storage.type != "Volume":
+        return {}
+    claim: Object = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": cluster.storage.size}}}
+    if cluster.storage.class_name:
+        claim["storageClassName"] = cluster.storage.class_name
+    meta = {"name": STORAGE_VOLUME, "labels": names.selector(cluster.name)}
+    template = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": claim}
+    return {
+        "volumeClaimTemplates": [template],
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
     }
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from . import labels as names
 from .labels import Object
-from .observed import Failover
+from .observed import Failover, Position
 from .record import Incarnation, name_of
 from .status import condition
 
@@ -50,6 +50,13 @@ def total_loss(lost: tuple[Incarnation, ...], epoch: int) -> News:
         f"all pods that held the GameState were lost ({pods}): it begins anew, after epoch {epoch}, with an empty state"
     )
     return News("TotalLoss", text, str(epoch), warning=True)
+
+
+def restored(who: Incarnation, lost: tuple[Incarnation, ...], stored: Position) -> News:
+    pods = ", ".join(dict.fromkeys(name_of(member) for member in lost))
+    why = f"all pods that held the GameState were lost ({pods}): it" if lost else "the game"
+    text = f"{why} goes on with what {name_of(who)} has in its storage, up to entry {stored[1]} of epoch {stored[0]}"
+    return News("Restored", text, f"{stored[0]}/{stored[1]}/{who}", warning=bool(lost))
 
 
 def lease_restored(epoch: int) -> News:

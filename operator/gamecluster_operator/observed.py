@@ -45,9 +45,13 @@ class Failover:
         return {name: round(value) for name, value in times.items() if value is not None}
 
 
+Position = tuple[int, int]
+"""Epoch and number of an entry: where what is stored ends."""
+
+
 @dataclass(frozen=True)
 class Telling:
-    """What one pod says of itself and of the cluster (``GET /cluster`` of its admin port)."""
+    """What one pod says of itself and of the cluster (``GET /cluster`` of its admin port). ``stored`` None: nothing, if it knows."""
 
     incarnation: Incarnation
     leader: str | None = None
@@ -57,6 +61,8 @@ class Telling:
     players: int = 0
     connections: int = 0
     last_failover: Failover | None = None
+    stored: Position | None = None
+    knows_stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,9 +200,15 @@ def telling(answer: Any) -> Telling | None:
             players=int(answer.get("players") or 0),
             connections=sum(int(node.get("connections") or 0) for node in nodes),
             last_failover=_failover(answer.get("lastFailover")),
+            stored=(stored := _position(answer.get("stored"))),
+            knows_stored=stored is not None or answer.get("storage") == "Ready",
         )
     except (KeyError, TypeError, ValueError, StopIteration, AttributeError):
         return None
+
+
+def _position(answer: Any) -> Position | None:
+    return (int(answer["epoch"]), int(answer["seq"])) if isinstance(answer, dict) else None
 
 
 def _failover(answer: Any) -> Failover | None:

@@ -10,6 +10,8 @@ from .spec import GameCluster
 
 KEYS_FOLDER = "/var/run/gamecluster/keys"
 DATA_FOLDER = "/var/lib/gamecluster"
+STORAGE_FOLDER = "/var/lib/gamecluster-storage"
+STORAGE_VOLUME = "storage"
 USER = 65_532
 GRACE_SECONDS = 30
 LOST_NODE_SECONDS = 5
@@ -136,6 +138,7 @@ def _container(cluster: GameCluster) -> Object:
             {"name": "data", "mountPath": DATA_FOLDER},
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True},
+            *([{"name": STORAGE_VOLUME, "mountPath": STORAGE_FOLDER}] if cluster.storage.type == "Volume" else []),
         ],
     }
 
@@ -171,13 +174,27 @@ def environment(cluster: GameCluster) -> list[Object]:
         "LIMIT_CONNECTIONS": limits.connections_per_pod,
         "LOG_FORMAT": "json",
     }
+    if cluster.storage.type != "Memory":
+        values["DURABILITY"] = state.durability.lower()
     fields = {"NODE": "metadata.name", "POD_UID": "metadata.uid", "REVISION": f"metadata.labels['{names.REVISION}']"}
     token = {"secretKeyRef": {"name": names.mesh_name(cluster.name), "key": names.ADMIN_TOKEN}}
     return [
         *(_variable(name, valueFrom={"fieldRef": {"fieldPath": path}}) for name, path in fields.items()),
         *(_variable(name, value=str(value)) for name, value in values.items() if value != ""),
         _variable("ADMIN_TOKEN", valueFrom=token),
+        *_storage(cluster),
     ]
+
+
+def _storage(cluster: GameCluster) -> list[Object]:
+    match cluster.storage.type:
+        case "Memory":
+            return []
+        case "Volume":
+            return [_variable("STORAGE", value=f"volume:{STORAGE_FOLDER}")]
+        case _:
+            secret = {"name": cluster.storage.secret, "key": cluster.storage.key}
+            return [_variable("STORAGE", valueFrom={"secretKeyRef": secret})]
 
 
 def _variable(name: str, **source: Any) -> Object:

@@ -19,10 +19,10 @@ from .memory import Memory, confirms, holder_pod
 from .news import News
 from .observed import Observed, observe
 from .pods import Pods
-from .record import Incarnation, name_of
+from .record import name_of
 from .settings import Settings
 from .spec import GameCluster, Problem, SpecError
-from .standin import StandIn
+from .standin import StandIn, StoodIn
 from .status import Counters, Situation
 from .store import Key, Store
 
@@ -59,7 +59,7 @@ class Reconciler:
         stood_in = await StandIn(self.kube, self.store, self.wall).stand_in(
             key, cluster, observed, memory, self.monotonic()
         )
-        situation = self._situation(body, observed, memory, applied, stood_in.lost)
+        situation = self._situation(body, observed, memory, applied, stood_in)
         await self._tell(body, cluster, situation, [*applied.news, *stood_in.news])
         unsettled = not confirms(observed) or memory.untold is not None or applied.trouble or applied.waiting
         return UNSETTLED_SECONDS if (unsettled and observed.pods) or applied.trouble else None
@@ -101,12 +101,12 @@ class Reconciler:
         return await applier.apply(body)
 
     def _situation(
-        self, body: Object, observed: Observed, memory: Memory, applied: Outcome, lost: tuple[Incarnation, ...]
+        self, body: Object, observed: Observed, memory: Memory, applied: Outcome, stood_in: StoodIn
     ) -> Situation:
         previous, now = body.get("status") or {}, self.monotonic()
         lease = self._observe(body).record
         patience = 15.0
-        leading = memory.is_leading(observed, now, patience) and not lost
+        leading = memory.is_leading(observed, now, patience) and not stood_in.lost
         told = next(
             (pod.told for pod in observed.pods if pod.told and confirms(observed) and pod is holder_pod(observed)), None
         )
@@ -119,7 +119,8 @@ class Reconciler:
             counters = Counters(told.players, told.connections)
             if (previous.get("players"), previous.get("connections")) != (told.players, told.connections):
                 memory.counted_at = now
-        return Situation(applied.problem, applied.trouble, applied.waiting, failover, counters, lost, leading)
+        lost, restored = stood_in.lost, stood_in.restored
+        return Situation(applied.problem, applied.trouble, applied.waiting, failover, counters, lost, restored, leading)
 
     async def _tell(self, body: Object, cluster: GameCluster | None, situation: Situation, more: list[News]) -> None:
         meta, previous, now = body["metadata"], body.get("status") or {}, self.wall()

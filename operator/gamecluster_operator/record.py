@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType
 
-from .labels import IN_SYNC, NEVER_HELD, Object
+from .labels import IN_SYNC, NEVER_HELD, RESTORE, Object
 
 Incarnation = NewType("Incarnation", str)
 """One life of one server process: ``<pod name>_<pod UID>_<boot number>``."""
@@ -15,13 +15,15 @@ Incarnation = NewType("Incarnation", str)
 
 @dataclass(frozen=True)
 class Record:
-    """``version``: the Lease's resourceVersion, on which every write is conditional. ``holder`` None: vacant."""
+    """``version``: the Lease's resourceVersion, on which every write is conditional. ``holder`` None: vacant. ``restore``: all that
+    held the GameState were lost, and ``holder`` is to begin with what its storage has."""
 
     version: int
     holder: Incarnation | None
     epoch: int
     in_sync: tuple[Incarnation, ...]
     never_held: bool = False
+    restore: bool = False
 
 
 def name_of(who: Incarnation) -> str:
@@ -53,6 +55,7 @@ def read(lease: Object) -> Record:
         epoch=int(spec.get("leaseTransitions") or 0),
         in_sync=tuple(Incarnation(i.strip()) for i in (notes.get(IN_SYNC) or "").split(",") if i.strip()),
         never_held=notes.get(NEVER_HELD) == "true",
+        restore=notes.get(RESTORE) == "true",
     )
 
 
@@ -62,9 +65,12 @@ def write(lease: Object, record: Record, at: datetime) -> Object:
     spec = changed.setdefault("spec", {})
     notes = dict(changed["metadata"].get("annotations") or {})
     notes.pop(NEVER_HELD, None)
+    notes.pop(RESTORE, None)
     notes[IN_SYNC] = ",".join(record.in_sync)
     if record.never_held:
         notes[NEVER_HELD] = "true"
+    if record.restore:
+        notes[RESTORE] = "true"
     changed["metadata"]["annotations"] = notes
     spec["leaseTransitions"] = record.epoch
     for moment in ("holderIdentity", "acquireTime", "renewTime"):

@@ -34,6 +34,18 @@ class GameState:
     suspect_after_milliseconds: int = 500
     lease_duration_seconds: int = 15
     on_total_loss: str = "Restore"
+    durability: str = "Memory"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """``secret``, ``key``: where the URL of Redis or PostgreSQL is."""
+
+    type: str = "Memory"
+    size: str = "1Gi"
+    class_name: str = ""
+    secret: str = ""
+    key: str = "url"
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,7 @@ class GameCluster:
     game_state: GameState = GameState()
     expose: Expose = Expose()
     limits: Limits = Limits()
+    storage: Storage = Storage()
     allowed_origins: tuple[str, ...] = ()
     paused: bool = False
     template: Object = field(default_factory=dict, hash=False)
@@ -89,6 +102,7 @@ def parse(body: Object) -> GameCluster:
             suspect_after_milliseconds=game_state.integer("suspectAfterMilliseconds", 500),
             lease_duration_seconds=game_state.integer("leaseDurationSeconds", 15),
             on_total_loss=game_state.text("onTotalLoss", "Restore"),
+            durability=game_state.text("durability", "Memory"),
         ),
         expose=Expose(expose.text("type", "ClusterIP"), expose.switch("perPod", True)),
         limits=Limits(
@@ -96,21 +110,31 @@ def parse(body: Object) -> GameCluster:
             frame_bytes=limits.integer("frameBytes", 65_536),
             connections_per_pod=limits.integer("connectionsPerPod", 10_000),
         ),
+        storage=_storage(spec.group("storage")),
         allowed_origins=spec.texts("allowedOrigins"),
         paused=spec.switch("paused", False),
         template=spec.group("template").values,
     )
 
 
+def _storage(group: _Fields) -> Storage:
+    secret = group.group("secretRef")
+    return Storage(
+        type=group.text("type", "Memory"),
+        size=group.text("size", "1Gi"),
+        class_name=group.text("storageClassName", ""),
+        secret=secret.text("name", ""),
+        key=secret.text("key", "url"),
+    )
+
+
 BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("storage.type", ("Memory",), "the GameState is kept in the memory of its in-sync pods"),
     ("pubsub.type", ("Mesh",), "broadcasts travel over the pods' own mesh"),
     (
         "expose.type",
         ("ClusterIP", "NodePort", "LoadBalancer"),
         "put your own Ingress or HTTPRoute in front of the Service",
     ),
-    ("gameState.durability", ("Memory",), "a commit waits for all in-sync pods, not for a storage"),
     ("gameState.aloneWithoutApi", ("Stop",), "the other choice is to come"),
     ("presenceGraceMilliseconds", (500,), "the grace is fixed"),
 )
@@ -127,9 +151,24 @@ def problems(body: Object) -> list[Problem]:
         if value is not None and value not in works:
             choices = " or ".join(str(choice) for choice in works)
             found.append(Problem("NotSupported", f"spec.{path}: {value} is not built yet; use {choices} ({meaning})"))
+    found += _storage_problems(body.get("spec") or {})
     if (body.get("spec") or {}).get("autoscaling"):
         advice = "remove it, and point a HorizontalPodAutoscaler at this GameCluster's scale subresource"
         found.append(Problem("NotSupported", f"spec.autoscaling is not built yet; {advice}"))
+    return found
+
+
+def _storage_problems(spec: Object) -> list[Problem]:
+    storage = spec.get("storage") or {}
+    kind = storage.get("type") or "Memory"
+    found = []
+    if kind in ("Redis", "PostgreSQL") and not (storage.get("secretRef") or {}).get("name"):
+        found.append(
+            Problem("InvalidSpec", f"spec.storage.secretRef.name is missing: the Secret with the URL of {kind}")
+        )
+    if kind == "Memory" and (spec.get("gameState") or {}).get("durability") == "Storage":
+        advice = "set spec.storage.type to Volume, Redis or PostgreSQL"
+        found.append(Problem("InvalidSpec", f"spec.gameState.durability: Storage needs a storage; {advice}"))
     return found
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from . import backstop, news, record
+from . import backstop, news, record, restore
 from . import labels as names
 from .kube import Conflict, Kube
 from .memory import Memory, confirms
 from .news import News
-from .observed import Observed, ObservedPod, sort_pods
+from .observed import Observed, ObservedPod, Position, sort_pods
 from .record import Incarnation, Record, name_of, uid_of
 from .spec import GameCluster
 from .store import Key, Store
@@ -27,6 +27,7 @@ FREE_AFTER_SECONDS = 5.0
 class StoodIn:
     news: list[News] = field(default_factory=list)
     lost: tuple[Incarnation, ...] = ()
+    restored: Position | None = None
 
 
 @dataclass
@@ -42,13 +43,20 @@ class StandIn:
         if observed.record is not None:
             duration = cluster.game_state.lease_duration_seconds if cluster else 15
             gone_seconds = max(backstop.GONE_SECONDS, 2.0 * duration)
-            await self._backstop(key, observed, memory, now, gone_seconds, result)
+            await self._backstop(key, cluster, observed, memory, now, gone_seconds, result)
         await self._mark_leader(key, observed)
         await self._free_lost_pods(key, observed, memory, now, result)
         return result
 
     async def _backstop(
-        self, key: Key, observed: Observed, memory: Memory, now: float, gone_seconds: float, result: StoodIn
+        self,
+        key: Key,
+        cluster: GameCluster | None,
+        observed: Observed,
+        memory: Memory,
+        now: float,
+        gone_seconds: float,
+        result: StoodIn,
     ) -> None:
         seen = observed.record
         assert seen is not None
@@ -56,18 +64,42 @@ class StandIn:
         def decide(pods: tuple[ObservedPod, ...]) -> Record | backstop.TotalLoss | None:
             return backstop.backstop(seen, pods, now, memory.not_leading_since, memory.gone_since, gone_seconds)
 
+        if restore.is_undecided(seen):
+            await self._begin(key, cluster, observed, memory, now, result)
+            return
         decision = decide(observed.pods)
         if isinstance(decision, backstop.TotalLoss):
             decision = decide(await self._fresh_pods(key, observed, memory))
         if decision is None:
             return
         if isinstance(decision, backstop.TotalLoss):
-            if await self._write(key, seen, decision.record):
+            if cluster is None or cluster.storage.type != "Memory":
+                await self._begin(key, cluster, observed, memory, now, result)
+            elif await self._write(key, seen, decision.record):
                 result.lost = decision.lost
                 result.news.append(news.total_loss(decision.lost, decision.record.epoch))
         elif decision.holder is not None and await self._write(key, seen, decision):
             memory.named_epoch = decision.epoch
             result.news.append(news.backstop_named(decision.holder, seen.holder, decision.epoch))
+
+    async def _begin(
+        self, key: Key, cluster: GameCluster | None, observed: Observed, memory: Memory, now: float, result: StoodIn
+    ) -> None:
+        """Nobody has the GameState in memory: from the storage, or anew."""
+        seen = observed.record
+        if seen is None or cluster is None:  # without its spec nobody knows where its storage is
+            return
+        since = memory.not_leading_since if memory.not_leading_since is not None else now
+        epoch = max([seen.epoch, *(pod.told.epoch for pod in observed.pods if pod.told is not None)])
+        beginning = restore.begin(cluster, seen, observed.pods, epoch, now - since)
+        if beginning is None or not await self._write(key, seen, beginning.record):
+            return
+        result.lost, result.restored = beginning.lost, beginning.stored
+        if beginning.record.holder is not None and beginning.stored is not None:
+            memory.named_epoch = beginning.record.epoch
+            result.news.append(news.restored(beginning.record.holder, beginning.lost, beginning.stored))
+        elif beginning.lost:
+            result.news.append(news.total_loss(beginning.lost, beginning.record.epoch))
 
     async def _fresh_pods(self, key: Key, observed: Observed, memory: Memory) -> tuple[ObservedPod, ...]:
         """A total loss is not declared on the word of a watch that may lag."""

@@ -22,7 +22,7 @@ from typing import Any
 from . import labels as names
 from .labels import Object
 from .lease import LastKnown
-from .observed import Failover, Observed, ObservedPod
+from .observed import Failover, Observed, ObservedPod, Position
 from .record import Incarnation, Record, name_of
 from .spec import GameCluster, Problem
 
@@ -45,6 +45,7 @@ class Situation:
     failover: Failover | None = None
     counters: Counters | None = None
     lost: tuple[Incarnation, ...] = ()
+    restored: Position | None = None
     leading: bool = True
 
 
@@ -90,7 +91,7 @@ def derive(
         _stalled(situation),
         _leader_elected(leader, observed, situation),
         _fully_replicated(min(wanted, cluster.replicas if cluster else 1), observed),
-        *_total_loss(leader, observed, previous, situation),
+        *_total_loss(leader, cluster, previous, situation),
     ]
     status["conditions"] = [_dated(c, generation, previous, now) for c in conditions]
     return status
@@ -200,17 +201,34 @@ def _fully_replicated(wanted: int, observed: Observed) -> Condition:
 
 
 def _total_loss(
-    leader: ObservedPod | None, observed: Observed, previous: Object, situation: Situation
+    leader: ObservedPod | None, cluster: GameCluster | None, previous: Object, situation: Situation
 ) -> Sequence[Condition]:
     before = condition(previous, "TotalLoss")
     if situation.lost:
         pods = ", ".join(dict.fromkeys(name_of(who) for who in situation.lost))
-        text = f"all pods that held the GameState were lost ({pods}); storage is Memory, so the game begins anew"
-        return [("TotalLoss", True, "Reset", text)]
+        lost = f"all pods that held the GameState were lost ({pods})"
+        if situation.restored:
+            epoch, seq = situation.restored
+            return [
+                (
+                    "TotalLoss",
+                    True,
+                    "Restored",
+                    f"{lost}; restored from the storage, up to entry {seq} of epoch {epoch}",
+                )
+            ]
+        return [("TotalLoss", True, "Reset", f"{lost}; {_why_reset(cluster)}, so the game begins anew")]
     if before is None:
         return []
     still = before["status"] == "True" and leader is None
-    return [("TotalLoss", still, "Reset" if still else "BegunAnew", str(before["message"]))]
+    reason = "Restored" if before.get("reason") == "Restored" else "Reset" if still else "BegunAnew"
+    return [("TotalLoss", still, reason, str(before["message"]))]
+
+
+def _why_reset(cluster: GameCluster | None) -> str:
+    if cluster is None or cluster.storage.type == "Memory":
+        return "storage is Memory"
+    return "onTotalLoss is Reset" if cluster.game_state.on_total_loss == "Reset" else "nothing was stored"
 
 
 def _failover(last: Failover, now: datetime) -> Object:

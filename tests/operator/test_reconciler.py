@@ -204,13 +204,13 @@ async def test_a_cluster_made_anew_waits_until_the_earlier_one_is_gone() -> None
 
 
 async def test_a_spec_that_is_not_built_says_what_works_and_makes_nothing() -> None:
-    world = World(storage={"type": "Redis"})
+    world = World(pubsub={"type": "Redis"})
     await world.look()
     assert world.kube.names("StatefulSet") == set()
     assert world.condition("Stalled") == ("True", "NotSupported")
-    assert "spec.storage.type" in world.message("Stalled") and "use Memory" in world.message("Stalled")
+    assert "spec.pubsub.type" in world.message("Stalled") and "use Mesh" in world.message("Stalled")
     assert world.events == ["InvalidSpec"]
-    world.edit(storage={"type": "Memory"})
+    world.edit(pubsub={"type": "Mesh"})
     await world.look()
     assert world.condition("Stalled")[0] == "False"
 

@@ -1,0 +1,62 @@
+"""With what a cluster begins whose GameState is in no pod's memory: at its start, or when all that had it are dead. Pure.
+
+    what the pods' storages hold                             what is written
+    not all have said, for less than 30 s                    nothing yet
+    something, and it is wanted                              who has the most, alone, epoch + 1000, to be restored
+    nothing, or it is not wanted                             vacant, never held, epoch + 1000: a fresh start
+    nothing so far, but a pod that was in sync has not said  nothing: it may have it
+
+Epochs count from the highest that any pod has promised or stored. Nothing is written while a pod says that somebody leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import labels as names
+from .observed import ObservedPod, Position
+from .record import Incarnation, Record, name_of
+from .spec import GameCluster
+
+ASK_SECONDS = 30.0
+EPOCH_LEAP = 1000
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The record to write, and why. ``lost``: who is dead of those that had the GameState; ``stored``: what is restored."""
+
+    record: Record
+    lost: tuple[Incarnation, ...]
+    stored: Position | None
+
+
+def is_undecided(record: Record) -> bool:
+    """Of a cluster with a storage, before anybody has looked into it."""
+    return record.holder is None and not record.in_sync and not record.never_held
+
+
+def begin(
+    cluster: GameCluster, record: Record, pods: Sequence[ObservedPod], epoch: int, waited_seconds: float
+) -> Beginning | None:
+    """``epoch``: the highest that is known. ``waited_seconds``: since when nobody leads."""
+    tellings = [pod.told for pod in pods if pod.told is not None]
+    if any(told.leader for told in tellings):
+        return None
+    known = {told.incarnation: told.stored for told in tellings if told.knows_stored}
+    expected = {names.pod_name(cluster.name, ordinal) for ordinal in range(cluster.replicas)}
+    missing = expected - {name_of(who) for who in known}
+    if not known or (missing and waited_seconds < ASK_SECONDS):
+        return None
+    held = {who: position for who, position in known.items() if position is not None}
+    above = max([epoch, *(position[0] for position in held.values())]) + EPOCH_LEAP
+    restores = cluster.game_state.on_total_loss == "Restore"
+    if restores and held:
+        richest = max(held, key=lambda who: (held[who], who))
+        return Beginning(
+            Record(record.version, richest, above, (richest,), restore=True), record.in_sync, held[richest]
+        )
+    if restores and missing & {name_of(who) for who in record.in_sync}:
+        return None
+    return Beginning(Record(record.version, None, above, (), never_held=True), record.in_sync, None)
