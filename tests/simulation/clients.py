@@ -64,6 +64,7 @@ class Client:
         self._tries = 0
         self._life = 0  # counts connections: what belongs to an earlier one is ignored
         self._last_value = 0
+        self._fills = False  # a fill is planned
 
     # --- state
 
@@ -151,6 +152,7 @@ class Client:
 
     def _leave_behind(self) -> int:
         self._life += 1
+        self._fills = False  # what was planned is of an earlier life
         self.joined = False
         self.pod = None
         if not self.counted:
@@ -170,6 +172,8 @@ class Client:
 
     def _fill(self, life: int) -> None:
         """Sends what is to be repeated, in order, then new moves up to the window."""
+        if life == self._life:
+            self._fills = False
         if life != self._life or not self.joined:
             return
         for n in sorted(self._waiting):
@@ -199,7 +203,7 @@ class Client:
         if ok:
             del self._waiting[n]
             self._was_applied(n, response)
-            self._soon(self._think * self._random.random() * 2, self._fill)
+            self._fill_soon(self._think * self._random.random() * 2)
             return
         self.refusals[str(response.get("reason"))] += 1
         if self.counted:
@@ -211,7 +215,7 @@ class Client:
         if response.get("reason") == "not joined":
             self.lost()
         else:
-            self._soon(self._random.uniform(0.02, 0.2), self._fill)
+            self._fill_soon(self._random.uniform(0.02, 0.2))
 
     def _was_applied(self, n: int, response: Fields) -> None:
         value = response["value"]
@@ -237,6 +241,11 @@ class Client:
             self._cluster.violated("I5", text)
         if reason == "forgotten":
             self._cluster.violated("I5", f"{self.player}'s answer to {n} was forgotten: {response}")
+
+    def _fill_soon(self, seconds: float) -> None:
+        if not self._fills:
+            self._fills = True
+            self._soon(seconds, self._fill)
 
     def _soon(self, seconds: float, do: Callable[[int], None]) -> None:
         self._cluster.at(self._cluster.now + seconds, do, self._life)

@@ -17,7 +17,6 @@ from gamecluster.core.messages import (
     Promise,
     Promised,
     Record,
-    SealComplete,
     Tables,
 )
 
@@ -45,7 +44,6 @@ class Ledger:
         self.promises: dict[Incarnation, Promise] = {}
         self.shadow: Tables = {}
         self.last = Position(0, 0)
-        self.was_sealed = False
 
     def at(self, seq: int) -> Entry:
         return self.entries[seq - 1]
@@ -96,13 +94,15 @@ def check_held_by_all(
     """
     for members in sets:
         for member in members:
-            if not lives[member].alive and probe.is_sealed(lives[member].node):
-                continue
-            if not probe.holds(lives[member].log, position):
+            if not probe.holds(lives[member].log, position) and not _is_excused(lives[member]):
                 end = lives[member].log.last
                 raise Violated(
                     "I3", f"{member} may be in the set {members} and lacks {position} (its log ends at {end}); {why}"
                 )
+
+
+def _is_excused(member: Life) -> bool:
+    return member.is_certified_dead and not member.alive and probe.is_sealed(member.node)
 
 
 def check_message(ledger: Ledger, life: Life, effect: SendPeer) -> None:
@@ -116,8 +116,6 @@ def check_message(ledger: Ledger, life: Life, effect: SendPeer) -> None:
             _check_promise(ledger, life, Promise(message.epoch, life.incarnation))
         case Ack() | Promised():
             _check_promise(ledger, life, Promise(message.epoch, effect.peer))
-        case SealComplete():
-            ledger.was_sealed = True
         case Hello() if message.promise is not None:
             _check_promise(ledger, life, message.promise)
 

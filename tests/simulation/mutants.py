@@ -33,17 +33,17 @@ class Mutant:
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
     """Rule 1: anything is accepted from anybody who says to lead."""
-    patch.setattr(Leadership, "accepts", lambda self, epoch, leader: True)
+    patch.setattr(Leadership, "accepts", lambda self, epoch, leader, now: True)
 
 
 def promise_without_name(patch: pytest.MonkeyPatch) -> None:
     """Rule 1: a promise names an epoch only."""
 
-    def accepts(self: Leadership, epoch: int, leader: Any) -> bool:
+    def accepts(self: Leadership, epoch: int, leader: Any, now: float) -> bool:
         if self.promise is not None and epoch == self.promise.epoch and leader != self.promise.leader:
             self.promise = Promise(epoch, leader)
             self.role = Role.follower
-        return original(self, epoch, leader)
+        return original(self, epoch, leader, now)
 
     original = Leadership.accepts
     patch.setattr(Leadership, "accepts", accepts)

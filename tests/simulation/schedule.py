@@ -16,6 +16,7 @@ class Family(StrEnum):
     lease = "lease"
     handovers = "handovers"
     outage = "outage"  # the Lease's store is away for seconds on end, and pods crash meanwhile
+    takeovers = "takeovers"  # leaders die and links break right after decisive steps, on a slow network
     everything = "everything"
     deleted = "deleted"  # somebody deletes the Lease; only on demand
 
@@ -118,6 +119,7 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.lease: _LEASE,
     Family.handovers: _PLANNED,
     Family.outage: (*_OUTAGE, Kind.isolate, Kind.one_way, Kind.slow, Kind.hand_off),
+    Family.takeovers: (Kind.kill, Kind.kill, Kind.cut, Kind.cut, Kind.lose, Kind.one_way),
     Family.deleted: (Kind.lease_delete, Kind.pause, Kind.lease_slow, Kind.lease_away, Kind.lease_flaky, Kind.cut),
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate, Kind.lease_unreachable),
 }
@@ -128,27 +130,28 @@ USUAL = (*(f for f in Family if f is not Family.deleted), Family.everything, Fam
 
 def plan(seed: int, family: Family | None = None) -> Plan:
     random = Random(f"{seed}/plan")
-    kind = family or random.choice(USUAL)
+    drawn = random.choice(USUAL)
+    kind = family or drawn  # drawn in any case: a seed means the same plan whether its family is named or not
     seconds = random.uniform(6.0, 10.0) if kind is Family.outage else random.uniform(2.5, 7.0)
     ordered = random.random() < 0.6
     return Plan(
         seed=seed,
         family=kind,
-        pods=random.choice((3, 3, 4, 5) if kind is Family.outage else (2, 3, 3, 3, 4, 5)),
+        pods=random.choice(_PODS.get(kind, (2, 3, 3, 3, 4, 5))),
         replicas=random.choice((3, 3, 5) if kind is Family.outage else (2, 3, 3, 3)),
         ordered=ordered,
         seconds=seconds,
         tick=0.02,
         suspect_after=0.5,
-        typical_delay=random.choice((0.0005, 0.002, 0.01)),
-        slow_share=random.choice((0.0, 0.01, 0.1)),
+        typical_delay=random.choice((0.01,) if kind is Family.takeovers else (0.0005, 0.002, 0.01)),
+        slow_share=random.choice((0.1, 0.3) if kind is Family.takeovers else (0.0, 0.01, 0.1)),
         flaky=random.choice((0.0, 0.0, 0.1, 0.3)) if kind in (Family.lease, Family.everything) else 0.0,
         history=random.choice((1, 8, 4096) if ordered else (40, 4096)),
         players=random.choice((1, 2, 3)),
-        uncounted=random.choice((0, 1, 1)),
+        uncounted=random.choice((0, 1, 1, 3)),
         window=random.choice((1, 1, 4)),
         think=random.choice((0.02, 0.1, 0.3)),
-        faults=_outage(random, seconds) if kind is Family.outage else _faults(random, _KINDS[kind], seconds),
+        faults=_MAKE.get(kind, _faults)(random, _KINDS[kind], seconds),
     )
 
 
@@ -158,14 +161,25 @@ def _faults(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fa
     return tuple(sorted(faults, key=lambda f: f.at))
 
 
-def _outage(random: Random, seconds: float) -> tuple[Fault, ...]:
+def _outage(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
     """Long enough for the set to seal itself; crashed processes are back soon, as a kubelet brings them."""
     begin = random.uniform(0.5, 1.5)
     away = Fault(begin, Kind.lease_away, 0, random.uniform(4.0, seconds))
     leader = 4 * random.randrange(1 << 14)
     crash = Fault(begin + random.uniform(1.0, 4.0), Kind.kill, leader, random.uniform(0.05, 1.0))
-    others = [replace(f, seconds=min(f.seconds, 1.0)) for f in _faults(random, _KINDS[Family.outage], seconds)]
+    others = [replace(f, seconds=min(f.seconds, 1.0)) for f in _faults(random, kinds, seconds)]
     return tuple(sorted([away, crash, *others], key=lambda f: f.at))
+
+
+def _takeovers(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
+    """One blow after another, most at the leader, most right after a step that decides something."""
+    moments = (Moment.append, Moment.append, Moment.land, Moment.promise, Moment.acknowledge, None)
+    faults, at = [], 0.4
+    while at < seconds:
+        pick = 4 * random.randrange(1 << 14) + random.choice((0, 0, 1, 2))
+        faults.append(Fault(at, random.choice(kinds), pick, random.uniform(0.2, 1.0), random.choice(moments)))
+        at += random.uniform(0.0, 0.6)
+    return tuple(faults)
 
 
 def _fault(random: Random, kind: Kind, at: float) -> Fault:
@@ -175,3 +189,7 @@ def _fault(random: Random, kind: Kind, at: float) -> Fault:
         seconds += random.choice((0.0, random.uniform(1.0, 4.0)))
     moment = random.choice(list(Moment)) if random.random() < 0.5 else None
     return Fault(at, kind, random.randrange(1 << 16), seconds, moment)
+
+
+_PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5)}
+_MAKE = {Family.outage: _outage, Family.takeovers: _takeovers}
