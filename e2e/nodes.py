@@ -121,7 +121,9 @@ def cut_from_api(node: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def api_server_stopped() -> Iterator[None]:
-    """The control plane's static pods are gone, but for etcd: whoever asks the API server is refused."""
+    """The control plane's static pods are gone, but for etcd: whoever asks the API server is refused.
+
+    Afterwards pods reach it again only when kube-proxy has heard that it is back; that can take it half a minute."""
     node = control_plane()
     in_node(node, "sh", "-euc", f"mkdir -p {ASIDE}; mv $(ls {MANIFESTS}/kube-*.yaml) {ASIDE}/")
     try:
@@ -130,8 +132,9 @@ def api_server_stopped() -> Iterator[None]:
     finally:
         in_node(node, "sh", "-euc", f"mv {ASIDE}/kube-*.yaml {MANIFESTS}/")
         _wait_for_api()
-    for name in workers():
+    for name in (node, *workers()):
         wait_ready(name)
+        _wait_reaches_api(name)
 
 
 @contextlib.contextmanager
@@ -149,6 +152,13 @@ def api_server_hung() -> Iterator[None]:
 
 def _wait_for_api() -> None:
     wait_until("the API server answers", _api_answers, seconds=120)
+
+
+def _wait_reaches_api(node: str) -> None:
+    """By the Service's address, as pods do."""
+    address = run("kubectl", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")
+    dial = ("timeout", "2", "bash", "-c", f"</dev/tcp/{address}/443 && echo reached")
+    wait_until(f"pods on {node} reach the API server", lambda: in_node(node, *dial), seconds=90)
 
 
 def _api_answers() -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import time
 
-from .cluster import wait_until
 from .game import Game
 from .nodes import api_server_hung, api_server_stopped, kill_container
 
@@ -39,16 +38,17 @@ def test_a_leader_that_crashes_meanwhile_takes_nothing_along(spread_game: Game) 
             crashed = time.monotonic()
             resumed = play.resumes_within(rest := 60 if IS_FULL else 20)
             play.goes_on_for(rest - resumed if resumed else 0)
-        answers_again = time.monotonic()
+        back_again = time.monotonic()
         play.goes_on(seconds=60)
+        game.wait_for_another_leader(epoch, seconds=60)
         game.wait_ready(3)
         game.wait_in_sync(3)
         play.goes_on()
     verdict = play.nothing_lost()
-    without = (
-        f"{resumed:.1f} s after the crash, without the API server" if resumed is not None else "with the API server"
+    assert resumed is not None, (
+        "the others promise, and the dead one's next life certifies its death: one of them leads"
     )
-    print(f"  play went on {without}; the API server was back {answers_again - crashed:.1f} s after the crash")
-    assert game.epoch() > epoch
-    assert wait_until("the status is of now", lambda: game.status()["epoch"] == game.epoch())
-    assert verdict.blackout_max_ms < 1000 * (answers_again - crashed + 30)
+    print(
+        f"  play went on {resumed:.1f} s after the crash; pods reached the API server after {back_again - crashed:.1f} s"
+    )
+    assert verdict.blackout_max_ms < 1000 * (back_again - crashed)
