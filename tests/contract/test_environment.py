@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gamecluster import settings
 from gamecluster.core import messages
 from gamecluster.manifest import parse as parse_manifest
+from gamecluster.shell.lease import parse_document
 from gamecluster_operator import labels as names
 from gamecluster_operator import record, spec
 from gamecluster_operator.labels import Object
@@ -131,3 +133,24 @@ def test_the_local_cluster_reads_the_same_manifest() -> None:
 def test_an_incarnation_is_read_as_it_was_written(ordinal: int, uid: Any, boot: int) -> None:
     who = record.Incarnation(messages.incarnation(f"arena-{ordinal}", str(uid), boot))
     assert (record.name_of(who), record.uid_of(who), record.boot_of(who)) == (f"arena-{ordinal}", str(uid), boot)
+
+
+def test_a_volume_is_where_the_server_looks_for_it() -> None:
+    made = container(storage={"type": "Volume"}, gameState={"durability": "Storage"})
+    read = settings.Settings.from_env(environment(storage={"type": "Volume"}, gameState={"durability": "Storage"}))
+    assert read.durability == "storage"
+    assert read.storage.removeprefix("volume:") in [mount["mountPath"] for mount in made["volumeMounts"]]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        record.Record(7, None, 1005, (), never_held=True),
+        record.Record(7, record.Incarnation("a-0_u_2"), 1005, (record.Incarnation("a-0_u_2"),), restore=True),
+    ],
+)
+def test_a_record_of_the_operator_is_read_by_the_server(written: record.Record) -> None:
+    lease = record.write({"metadata": {"name": "a", "resourceVersion": "7"}}, written, datetime(2026, 1, 1, tzinfo=UTC))
+    read = parse_document(lease)
+    assert (read.version, read.holder, read.epoch, read.in_sync) == (7, written.holder, 1005, written.in_sync)
+    assert (read.never_held, read.restore) == (written.never_held, written.restore)
