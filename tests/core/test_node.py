@@ -319,3 +319,18 @@ def test_a_snapshot_that_comes_late_does_not_cut_off_what_was_acknowledged_since
     assert end > late.position
     cluster.tell("a-1", happened.PeerSaid(leader.me, late))
     assert replica.log.last == end
+
+
+def test_the_account_of_a_failover_has_nothing_left_of_the_one_before() -> None:
+    cluster = Cluster()
+    cluster.tell("a-0", happened.HandOffRequested("a-1"))
+    cluster.run(0.1)
+    first = cluster.nodes["a-1"].view().last_failover
+    assert first is not None and "firstCommitMilliseconds" in first
+    cluster.lease = Record(cluster.lease.version + 1, None, cluster.lease.epoch, cluster.lease.in_sync)
+    for name in cluster.nodes:
+        cluster.tell(name, happened.RecordRead(cluster.lease))
+    cluster.run(0.2)
+    last = cluster.nodes["a-1"].view().last_failover
+    assert last is not None and last["epoch"] > first["epoch"]
+    assert last == {"to": "a-1", "epoch": last["epoch"]}

@@ -666,7 +666,7 @@ class Leadership:
         if record.never_held or self.role not in (Role.leading, Role.starting, Role.reclaiming):
             return []
         self._promise(self._next_epoch(record), self.me)
-        self.role, self.hand_over = Role.reclaiming, None
+        self.role, self.hand_over, self.takeover = Role.reclaiming, None, None
         return [Say(Level.warning, f"the Lease was deleted and is vacant: reclaiming it with epoch {self.epoch}")]
 
 

@@ -585,7 +585,7 @@ class Node:
         self._serving_epoch = self.epoch
         added = self._authority.load(self.log.head_tables(), self._now)
         self._forwarding.synced(self.epoch, self.log.tail())
-        self._append(Draft([(CLUSTER, "failover", self._account()), *added], [], []))
+        self._append(Draft([(CLUSTER, "failover", None), (CLUSTER, "failover", self._account()), *added], [], []))
         self._release_held()
 
     def _stop_serving(self) -> None:
