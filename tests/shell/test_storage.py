@@ -16,8 +16,9 @@ import pytest
 from tests.shell.stores import Server, postgresql_server, redis_server
 
 from gamecluster.core.effects import Store
-from gamecluster.core.messages import Entry, Position, Tables
+from gamecluster.core.messages import Entry, Position, Tables, incarnation
 from gamecluster.settings import Settings
+from gamecluster.shell.serve import begin_alone
 from gamecluster.shell.storage import Loaded, Storage, StorageBroken, StorageError, cluster_key, open_storage
 from gamecluster.shell.storage.memory import MemoryStorage
 from gamecluster.shell.storage.postgresql import PostgresqlStorage
@@ -347,3 +348,14 @@ async def test_the_settings_name_the_storage(named: str, kind: type, tmp_path: P
 def test_clusters_of_one_name_in_two_namespaces_are_kept_apart() -> None:
     assert cluster_key(Settings(node="a-0", name="a", lease="kubernetes:north/a-gamestate")) == "north/a"
     assert cluster_key(Settings(node="a-0", name="a", lease="file:/x")) == "a"
+
+
+async def test_a_node_without_a_lease_begins_with_what_it_has_stored(tmp_path: Path) -> None:
+    me = incarnation("a-0", "u", 2)
+    storage = VolumeStorage(tmp_path, syncs=True)
+    fresh = await (await begin_alone(me, storage)).read()
+    assert fresh is not None and fresh.never_held
+    await storage.write(begin(7, seq=4, epoch=3))
+    again = await (await begin_alone(me, storage)).read()
+    assert again is not None and again.restore and (again.holder, again.epoch) == (me, 1003)
+    await storage.close()
