@@ -334,3 +334,13 @@ def test_the_account_of_a_failover_has_nothing_left_of_the_one_before() -> None:
     last = cluster.nodes["a-1"].view().last_failover
     assert last is not None and last["epoch"] > first["epoch"]
     assert last == {"to": "a-1", "epoch": last["epoch"]}
+
+
+def test_the_larger_side_wins_though_the_leader_does_not_lose_all_at_the_same_moment() -> None:
+    cluster = Cluster()
+    cluster.cut = {("a-0", "a-1"), ("a-1", "a-0")}
+    cluster.run(0.04)
+    cluster.cut |= {("a-0", "a-2"), ("a-2", "a-0")}
+    cluster.run(1.0)
+    assert cluster.lease.holder == cluster.nodes["a-1"].me
+    assert names(cluster.lease) == ["a-1", "a-2"]

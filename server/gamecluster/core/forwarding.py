@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from .messages import Entry, Fields, Incarnation, Move, Request
 
 LIMIT = 10_000
-QUEUED_SECONDS = 3.0
+QUEUED_SECONDS = 2.0
 SENT_SECONDS = 8.0
 UNHEARD_SECONDS = 60.0
 REST_SECONDS = 0.02

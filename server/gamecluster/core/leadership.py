@@ -199,6 +199,12 @@ class Leadership:
             self.role is Role.leading and self.record is not None and self.record.epoch < self.epoch
         )
 
+    @property
+    def may_be_in_sync(self) -> bool:
+        """By the record, or by a write of mine that may have landed."""
+        sets = [self.record.in_sync] if self.record else []
+        return any(self.me in members for members in [*sets, *(a.record.in_sync for a in self._attempts)])
+
     def may_commit(self, now: float) -> bool:
         """Rule 11: who is left alone against its will commits only while it can know that nobody restores elsewhere.
 
@@ -417,10 +423,14 @@ class Leadership:
         return alive + joining
 
     def _patience(self, record: Record, facts: Facts) -> float:
-        """On the smaller side of a partition the leader waits longer, so that the larger side goes on (rule 5)."""
-        others = [m for m in record.in_sync if m != self.me]
-        heard = 1 + sum(1 for m in others if facts.silence(m) <= self.suspect_after)
-        silent = sum(1 for m in others if self.suspect_after < facts.silence(m) < inf)
+        """On the smaller side of a partition the leader waits longer, so that the larger side goes on (rule 5).
+
+        Members cut off at the same moment do not become suspects at the same moment: half the time counts here, which is
+        still several heartbeats.
+        """
+        silences = [facts.silence(m) for m in record.in_sync if m != self.me]
+        heard = 1 + sum(1 for s in silences if s <= self.suspect_after / 2)
+        silent = sum(1 for s in silences if self.suspect_after / 2 < s < inf)
         return self.suspect_after * (2.5 if silent > heard else 1.0)
 
     def _decide_hand_over(self, record: Record, facts: Facts) -> list[Effect]:

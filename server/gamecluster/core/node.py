@@ -346,8 +346,7 @@ class Node:
         if self._drained:
             return
         record = self.record
-        is_needed = record is not None and self.me in record.in_sync
-        if not is_needed or self._members.everyone_else_is_leaving(record):
+        if not self._leadership.may_be_in_sync or self._members.everyone_else_is_leaving(record):
             self._drained = True
             self._out.append(do.Drained())
         elif self.is_leader:

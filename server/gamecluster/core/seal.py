@@ -14,9 +14,10 @@ soon as the store stops answering, the leader has *all* of its set bind themselv
 | agreed,  | I want to write, or am named by the record         | same     | Break to all members, until it is off |
 | complete |                                                    |          |                                      |
 
-Under a complete seal the certified dead are not waited for, and a member may lead by promises alone, if every member has promised or
-is certified dead, the living are a majority of the sealed set, and one of them knows that the seal is complete. The seal is *off* when those who broke
-it and the certified dead leave no majority that could still use it. Who broke it never promises under it again.
+Under a complete seal the certified dead are not waited for while a majority of the sealed lives, and a member may lead by promises alone,
+if every member has promised or is certified dead, the living are a majority of the sealed set, and one of them knows that the seal is
+complete. The seal is *off* when those who broke it and the certified dead leave no majority that could still use it. Who broke it never
+promises under it again.
 """
 
 from __future__ import annotations
