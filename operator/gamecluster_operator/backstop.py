@@ -4,6 +4,7 @@ The pods take over from each other by themselves within a second. The operator s
 
     holder                        in-sync set                               what is written
     alive, or record renewed      any                                       nothing
+    failed, another leads already any                                       nothing (rule 10: it writes the record itself)
     failed 10 s, record unchanged one of it is alive and answers            that one as the holder, epoch + 1
     failed, or vacant             all certainly dead                        vacant, never held, epoch + 1000 (total loss)
     vacant after a deletion       one alive, all others certainly dead      that one as the holder, epoch + 1000
@@ -30,7 +31,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .observed import ObservedPod
-from .record import Incarnation, Record, boot_of, uid_of
+from .record import Incarnation, Record, boot_of, name_of, uid_of
 
 GRACE_SECONDS = 10.0
 GONE_SECONDS = 60.0
@@ -63,6 +64,8 @@ def backstop(
         return None
     if record.holder is not None and is_alive(record.holder, pods):
         return None
+    if leads_off_the_record(record, pods):
+        return None
     gone = {uid for uid, since in (gone_since or {}).items() if now - since >= gone_seconds}
     dead = {member for member in record.in_sync if is_certainly_dead(member, pods, gone)}
     if record.in_sync and len(dead) == len(set(record.in_sync)):
@@ -83,6 +86,12 @@ def _name_last_survivor(
     if any(who != candidate and who not in dead for who in record.in_sync):
         return None
     return Record(record.version, candidate, _epoch(record, pods) + EPOCH_LEAP, (candidate,))
+
+
+def leads_off_the_record(record: Record, pods: Iterable[ObservedPod]) -> bool:
+    """A pod was elected by the others while the API server was away, and will write that itself (rule 10)."""
+    told = [pod.told for pod in pods if pod.told is not None]
+    return any(t.leader == name_of(t.incarnation) and t.epoch > record.epoch for t in told)
 
 
 def is_alive(who: Incarnation, pods: Iterable[ObservedPod]) -> bool:

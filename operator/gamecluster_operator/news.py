@@ -100,6 +100,8 @@ def leadership(previous: Object, current: Object, named_epoch: int | None) -> It
         return
     last = current.get("lastFailover") or {}
     text = f"{held_before} → {leader}, epoch {new}{account(last) if last.get('epoch') == new else ''}"
+    if held_before == leader:
+        return  # it leads on, in a newer epoch
     if new != named_epoch and is_hand_over(previous, current):
         yield News("HandedOver", text, str(new))
     else:

@@ -50,6 +50,11 @@ def test_the_epoch_goes_past_all_that_any_pod_has_heard_of() -> None:
     assert after(10, HELD, pod(0, None), pod(1, epoch=9), pod(2)) == Record(7, B, 10, (B, C))
 
 
+def test_a_pod_that_leads_off_the_record_is_not_interfered_with() -> None:
+    elected = ObservedPod("arena-1", "pod1", "10.0.0.1", running=True, told=Telling(B, "arena-1", 5))
+    assert after(100, HELD, pod(0, 2), elected, pod(2)) is None
+
+
 def test_a_lease_that_was_never_held_is_the_pods_own_affair() -> None:
     assert after(1000, Record(7, None, 0, (), True), pod(0)) is None
 

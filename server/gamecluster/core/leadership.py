@@ -34,7 +34,8 @@ from typing import Protocol
 from .effects import Effect, Level, ReadRecord, Say, SendPeer, WriteRecord
 from .messages import Incarnation, Message, Promise, Record, SealId, name_of
 
-STAGGER_SECONDS = 0.05
+STAGGER_SECONDS = 0.2
+"""Between two that might take over: longer than a write of the record takes, or both lose an epoch."""
 AWAY_SECONDS = 0.5
 """How long the record's store must not have answered before the leader has its set seal itself."""
 SEAL_AGAIN_SECONDS = 0.1
@@ -367,7 +368,7 @@ class Leadership:
         if self._vacant_since is None:
             self._vacant_since = facts.now
         rank = max(sum(1 for p in facts.linked if p < self.me), _ordinal(self.me))
-        turn = self._vacant_since + MEET_SECONDS + 2 * STAGGER_SECONDS * rank
+        turn = self._vacant_since + MEET_SECONDS + MEET_SECONDS / 2 * rank
         return self._claim_vacant(record, facts) if facts.now >= turn else []
 
     def _decide_starting(self, record: Record, facts: Facts) -> list[Effect]:
@@ -534,7 +535,7 @@ class Leadership:
             return []
         if self._elect_since is None:
             self._elect_since = facts.now
-        if facts.now - self._elect_since < alive.index(self.me) * 2 * STAGGER_SECONDS:
+        if facts.now - self._elect_since < alive.index(self.me) * STAGGER_SECONDS:
             return []
         self._elect_since = facts.now
         self._promise(max(self.epoch, self._floor, self.record.epoch if self.record else 0) + 1, self.me)
