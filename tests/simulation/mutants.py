@@ -16,6 +16,7 @@ from gamecluster.core.membership import Membership
 from gamecluster.core.messages import Promise
 from gamecluster.core.node import Node, Seen
 from gamecluster.core.replication import Log, Replication
+from gamecluster.core.seal import Sealing
 
 from .schedule import Family
 
@@ -24,11 +25,14 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 @dataclass(frozen=True)
 class Mutant:
-    """``family``: the trouble that shows it soonest."""
+    """``family``: the trouble that shows it soonest. ``caught_by``: what may notice it (AssertionError: the node itself)."""
 
     name: str
     family: Family
     apply: Break
+    caught_by: tuple[str, ...] = ("I1", "I2", "I3", "I4", "AssertionError")
+    first: int = 1
+    """The seed to begin with: what needs several coincidences shows only once in hundreds of seeds."""
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
@@ -81,14 +85,16 @@ def go_on_without_the_suspected(patch: pytest.MonkeyPatch) -> None:
     """Rule 3: who is suspected is not waited for, though the record still has it."""
 
     def commit(self: Node) -> None:
-        waited_for = self._leadership.waited_for
-        self._leadership.waited_for = lambda: {  # type: ignore[method-assign]
-            m for m in waited_for() if not self._members.suspected(m, self._now)
-        }
+        leadership, members, now = self._leadership, self._members, self._now
+        if "waited_for" in vars(leadership):
+            original(self)
+            return
+        waited_for = leadership.waited_for
+        vars(leadership)["waited_for"] = lambda: {m for m in waited_for() if not members.suspected(m, now)}
         try:
             original(self)
         finally:
-            del self._leadership.waited_for
+            vars(leadership).pop("waited_for")
 
     original = Node._commit
     patch.setattr(Node, "_commit", commit)
@@ -226,6 +232,47 @@ def take_over_without_being_in_sync(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Leadership, "_decide_follower", decide_follower)
 
 
+def certificate_replaces_the_write(patch: pytest.MonkeyPatch) -> None:
+    """Rule 3: the certainly dead are not waited for, seal or not."""
+
+    def waited_for(self: Leadership) -> set[Any]:
+        return {m for m in original(self) if not self.certified(m)}
+
+    original = Leadership.waited_for
+    patch.setattr(Leadership, "waited_for", waited_for)
+
+
+def sealed_by_majority(patch: pytest.MonkeyPatch) -> None:
+    """Rule 10: a seal is complete when a majority has agreed."""
+
+    def agreed_by(self: Sealing, peer: Any, id: Any) -> None:
+        original(self, peer, id)
+        if id == self.id and len(self._agreed) > len(self.members) // 2:
+            self.completed(id)
+
+    original = Sealing.agreed_by
+    patch.setattr(Sealing, "agreed_by", agreed_by)
+
+
+def seal_binds_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Rule 10: who is sealed writes the record all the same."""
+    patch.setattr(Sealing, "is_off", lambda self, certified: True)
+
+
+def election_without_certificates(patch: pytest.MonkeyPatch) -> None:
+    """Rule 10: under a seal, whoever is silent is taken for dead."""
+
+    def facts(self: Node) -> Any:
+        found = original(self)
+        self._leadership.certified = lambda m: (
+            self._members.is_certified(m) or found.silence(m) > self._config.suspect_after
+        )
+        return found
+
+    original = Node._facts
+    patch.setattr(Node, "_facts", facts)
+
+
 def _match(replication: Replication, peer: Any) -> int:
     copy = replication._copies.get(peer)
     return copy.match.seq if copy is not None and copy.match is not None else 0
@@ -247,9 +294,13 @@ MUTANTS = (
     Mutant("grow before caught up", Family.kills, grow_before_caught_up),
     Mutant("positions by length", Family.everything, positions_by_length),
     Mutant("show on receipt", Family.kills, show_on_receipt),
-    Mutant("answers not replicated", Family.kills, answers_not_replicated),
-    Mutant("repeats run again", Family.everything, repeats_run_again),
-    Mutant("uncounted moves repeated", Family.everything, uncounted_moves_repeated),
+    Mutant("answers not replicated", Family.kills, answers_not_replicated, ("I5",)),
+    Mutant("repeats run again", Family.everything, repeats_run_again, ("I5",)),
+    Mutant("uncounted moves repeated", Family.partitions, uncounted_moves_repeated, ("I5",)),
     Mutant("a learner takes over", Family.kills, take_over_without_being_in_sync),
-    Mutant("drained too early", Family.handovers, drained_too_early),
+    Mutant("drained too early", Family.handovers, drained_too_early, ("drain",)),
+    Mutant("a certificate replaces the write", Family.kills, certificate_replaces_the_write),
+    Mutant("sealed by a majority", Family.outage, sealed_by_majority, first=690),
+    Mutant("a seal that binds nobody", Family.outage, seal_binds_nobody, first=140),
+    Mutant("an election without certificates", Family.outage, election_without_certificates),
 )

@@ -174,7 +174,7 @@ def check_end(world: World) -> None:
         if tables != truth:
             raise Violated("I3", f"{life} has {tables} at {life.position}; the entries give {truth}")
     for client in world.clients:
-        total = truth["totals"][client.player]["value"]
+        total = truth["totals"].get(client.player, {"value": 0})["value"]
         if not client.acknowledged <= total <= client.acknowledged + client.unknown:
             text = f"{client.player} has {total}; {client.acknowledged} were acknowledged, {client.unknown} are unknown"
             raise Violated("I5", text)
