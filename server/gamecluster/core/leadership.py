@@ -200,12 +200,6 @@ class Leadership:
             self.role is Role.leading and self.record is not None and self.record.epoch < self.epoch
         )
 
-    @property
-    def may_be_in_sync(self) -> bool:
-        """By the record, or by a write of mine that may have landed."""
-        sets = [self.record.in_sync] if self.record else []
-        return any(self.me in members for members in [*sets, *(a.record.in_sync for a in self._attempts)])
-
     def may_commit(self, now: float) -> bool:
         """Rule 11: who is left alone against its will commits only while it can know that nobody restores elsewhere.
 
@@ -439,9 +433,9 @@ class Leadership:
         planned = list(record.in_sync) if self.seal.binds else self._planned_set(record, facts)
         successor = self._successor(record, facts) if not self.seal.binds else None
         if successor is not None and facts.all_committed and facts.is_caught_up(successor) and not self._attempts:
-            staying = [m for m in record.in_sync if m != self.me or not self.leaving]
+            members = list(record.in_sync)  # me too: the successor may be dead, and takes me out itself when it leads
             epoch = self._next_epoch(record)
-            return self._write(record, successor, epoch, staying, f"hand over to {name_of(successor)}", facts)
+            return self._write(record, successor, epoch, members, f"hand over to {name_of(successor)}", facts)
         if planned != list(record.in_sync):
             return self._write_set(record, planned, "in-sync set", facts)
         if facts.now >= self.hand_over.until:

@@ -255,6 +255,12 @@ class Broken(Struct, frozen=True, array_like=True, tag="broken"):
     id: SealId
 
 
+class MayGo(Struct, frozen=True, array_like=True, tag="mayGo"):
+    """To a draining pod, by the leader of ``epoch``: it is in no set that may be in force, and will not be again."""
+
+    epoch: int
+
+
 class Elect(Struct, frozen=True, array_like=True, tag="elect"):
     """A member of a sealed set asks for promises of a new epoch without the record."""
 
@@ -279,4 +285,5 @@ Message = (
     | HandOffTo
     | SealMessage
     | Elect
+    | MayGo
 )

@@ -37,11 +37,13 @@ from .messages import (
     Install,
     JoinGame,
     LeaveGame,
+    MayGo,
     Message,
     Move,
     Named,
     Op,
     Position,
+    Promise,
     Promised,
     Publish,
     Record,
@@ -135,6 +137,7 @@ class Node:
         self._live: dict[int, str] = {}  # connections of this pod that have asked to join, and not left → player
         self._joined: dict[str, int] = {}  # players who joined → their connection
         self._drained = False
+        self._let_go: Promise | None = None  # by whom this pod was told that nobody counts on it
         self._accounted_seq = 0
 
     # --- views
@@ -290,6 +293,8 @@ class Node:
                 self._decide()
             case HandOffTo(to):
                 self._on_hand_off(to)
+            case MayGo(epoch):
+                self._let_go = Promise(epoch, peer)
             case Elect(epoch, id):
                 self._on_elect(peer, epoch, id)
             case Seal() | SealAgreed() | SealComplete() | Break() | Broken():
@@ -342,11 +347,16 @@ class Node:
             self._append(ticked)
 
     def _leave(self, now: float) -> None:
-        """Goes when nobody needs this pod: its moves are elsewhere and it is out of the set, or all others go as well."""
+        """Goes when the leader says that nobody counts on this pod, or when all others go as well.
+
+        Its own sight of the record is not enough: it may have been let in a moment ago.
+        """
         if self._drained:
             return
         record = self.record
-        if not self._leadership.may_be_in_sync or self._members.everyone_else_is_leaving(record):
+        if (
+            self._let_go is not None and self._let_go == self._leadership.promise
+        ) or self._members.everyone_else_is_leaving(record):
             self._drained = True
             self._out.append(do.Drained())
         elif self.is_leader:
@@ -366,6 +376,8 @@ class Node:
     def _on_hello(self, peer: Incarnation, hello: Hello) -> None:
         self._members.said_hello(peer, hello)
         self._out += self._leadership.seen(hello.record, self._now)
+        if hello.draining and self.is_leader and peer not in self._leadership.waited_for():
+            self._send(peer, MayGo(self._serving_epoch))
         if hello.promise is not None and hello.promise.epoch > self.epoch:
             self._out += self._leadership.refused(hello.promise)
         self._settle_role()
