@@ -295,7 +295,7 @@ MUTANTS = (
     Mutant("positions by length", Family.everything, positions_by_length),
     Mutant("show on receipt", Family.kills, show_on_receipt),
     Mutant("answers not replicated", Family.kills, answers_not_replicated, ("I5",)),
-    Mutant("repeats run again", Family.everything, repeats_run_again, ("I5",)),
+    Mutant("repeats run again", Family.takeovers, repeats_run_again, ("I5",)),
     Mutant("uncounted moves repeated", Family.partitions, uncounted_moves_repeated, ("I5",)),
     Mutant("a learner takes over", Family.kills, take_over_without_being_in_sync),
     Mutant("drained too early", Family.handovers, drained_too_early, ("drain",)),

@@ -118,6 +118,8 @@ def converge(world: World) -> None:
 def _unsettled(world: World) -> str | None:
     record, living = world.lease.record, world.living()
     staying = [life for life in living if not life.draining]
+    if world.absent:
+        return f"{world.absent} are still to come back"
     if any(life.draining for life in living):
         return f"{[str(life) for life in living if life.draining]} should have drained"
     if record.holder is None or not world.lives[record.holder].alive:

@@ -107,6 +107,11 @@ class World:
         self._absent.append((name, same_pod))
         self.at(self.now + wait, self._come_back, name, same_pod)
 
+    @property
+    def absent(self) -> list[str]:
+        """Pods that will come back."""
+        return [name for name, _ in self._absent]
+
     def start_absent(self) -> None:
         """Those that were to come back later come back now."""
         for name, same_pod in list(self._absent):
