@@ -132,7 +132,8 @@ class Node:
         self._hello_at = now
         self._expire_at = now
         self._held: deque[tuple[Incarnation, Forward]] = deque()
-        self._seen: dict[Incarnation, Seen] = {}
+        self._seen: dict[Incarnation, Seen] = {}  # in the epoch that this pod led last
+        self._seen_epoch = 0
         self._connections = 0
         self._live: dict[int, str] = {}  # connections of this pod that have asked to join, and not left → player
         self._joined: dict[str, int] = {}  # players who joined → their connection
@@ -518,10 +519,12 @@ class Node:
                 self._send(leader, Forward(self.epoch, number, pending.body))
 
     def _on_forward(self, peer: Incarnation, message: Forward) -> None:
-        if not self._replication.epoch or message.epoch != self._replication.epoch:
+        if message.epoch != self._seen_epoch:
+            return  # of an epoch long gone: its sender finds in the log what became of it
+        if not self._seen.setdefault(peer, Seen()).is_new(message.request):
+            return  # run, held or bounced already: to bounce it now would say that it was not run
+        if message.epoch != self._replication.epoch:
             self._send(peer, Bounce(message.epoch, message.request))
-        elif not self._seen.setdefault(peer, Seen()).is_new(message.request):
-            return
         elif self._is_taking and not self._held:
             self._run(peer, message)
         elif len(self._held) < HELD_REQUESTS:
@@ -582,6 +585,7 @@ class Node:
             self._stop_serving()
             if leads:
                 self._seen.clear()
+                self._seen_epoch = leads
                 self._replication.lead(leads)
                 for peer in self._members.linked():
                     self._invite(peer)

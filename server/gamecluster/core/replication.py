@@ -129,6 +129,7 @@ class Replication:
         self.log = Log()
         self.epoch = 0
         self.synced_epoch = 0
+        self._inherited = 0
         self._resend_after = resend_after
         self._copies: dict[Incarnation, Copy] = {}
 
@@ -136,6 +137,7 @@ class Replication:
 
     def lead(self, epoch: int) -> None:
         self.epoch = self.synced_epoch = epoch
+        self._inherited = self.log.last.seq  # an earlier leader may have committed all of it
         self._copies.clear()
 
     def stop_leading(self) -> None:
@@ -156,7 +158,8 @@ class Replication:
     def is_caught_up(self, peer: Incarnation) -> bool:
         """It holds all that was acknowledged; who waits for it from this moment on may count it in (rule 4)."""
         copy = self._copies.get(peer)
-        return copy is not None and copy.match is not None and copy.match.seq >= self.log.committed.seq
+        needed = max(self.log.committed.seq, self._inherited)
+        return copy is not None and copy.match is not None and copy.match.seq >= needed
 
     def promised(self, peer: Incarnation, said: Promised, now: float) -> Outgoing:
         """The peer follows and says where its log ends (rule 6)."""
