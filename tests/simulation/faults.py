@@ -74,7 +74,7 @@ class Trouble:
                     world.network.cut(who, other)
             case Kind.isolate:
                 self._cut_off([who], fault.seconds)
-            case Kind.split:
+            case Kind.halves:
                 living = self._everyone(fault)
                 self._cut_off(living[: len(living) // 2], fault.seconds)
             case Kind.one_way:

@@ -178,7 +178,7 @@ def positions_by_length(patch: pytest.MonkeyPatch) -> None:
     """Positions are compared by length, without the epoch."""
 
     def has(self: Log, position: Any) -> bool:
-        return self._before.seq <= position.seq <= self.last.seq
+        return bool(self._before.seq <= position.seq <= self.last.seq)
 
     patch.setattr(Log, "has", has)
 

@@ -29,7 +29,7 @@ class Kind(StrEnum):
     pause = "pause"
     cut = "cut"  # one link is reset
     isolate = "isolate"
-    split = "split"
+    halves = "halves"
     one_way = "one-way"
     ring = "ring"  # every pod reaches only its neighbours
     slow = "slow"  # messages take long
@@ -98,7 +98,7 @@ class Plan:
 
 _PROCESS = (Kind.kill, Kind.kill, Kind.kill, Kind.kill_most, Kind.lose, Kind.reconnect)
 _PAUSE = (Kind.pause, Kind.pause, Kind.pause, Kind.slow, Kind.kill)
-_LINKS = (Kind.cut, Kind.cut, Kind.isolate, Kind.isolate, Kind.split, Kind.one_way, Kind.ring, Kind.slow)
+_LINKS = (Kind.cut, Kind.cut, Kind.isolate, Kind.isolate, Kind.halves, Kind.one_way, Kind.ring, Kind.slow)
 _LEASE = (Kind.lease_slow, Kind.lease_away, Kind.lease_flaky, Kind.lease_flaky, Kind.kill, Kind.cut, Kind.isolate)
 _OUTAGE = (
     Kind.lease_away,

@@ -222,7 +222,12 @@ def test_reads_may_overtake_each_other_but_are_of_their_moment() -> None:
     api.slow = 1.0
     for turn in range(50):
         api.store.record = Record(turn + 1, A, 1, (A,))
-        api.read(A, lambda answer: read.append(answer.record.version))
+        api.read(
+            A,
+            lambda answer: read.append(
+                answer.record.version if isinstance(answer, RecordRead) and answer.record else 0
+            ),
+        )
         heap.run_until(heap.now + 0.05)
     heap.run_until(10.0)
     assert len(read) == 50
@@ -296,7 +301,12 @@ def test_a_paused_process_hears_everything_in_order_when_it_goes_on() -> None:
     world = World(calm(), make_node=lonely)
     life = world.start("x")
     heard: list[Event] = []
-    life.node.handle = lambda event, now: heard.append(event) or []
+
+    def hear(event: Event, now: float) -> list[Effect]:
+        heard.append(event)
+        return []
+
+    life.node.handle = hear
     world.pause(life)
     for number in range(5):
         world.tell(life.incarnation, RecordUnanswered(number, ""))

@@ -53,7 +53,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self.traps: dict[Moment, list[Callable[[Life | None], None]]] = {}
         self._make_node = make_node
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
         self.stored: dict[str, happened.StoredLoaded] = {}
         self._absent: list[tuple[str, bool]] = []
@@ -69,7 +69,7 @@ class World:
 
     # --- time
 
-    def at(self, when: float, do: Callable[..., None], *args: Any) -> None:
+    def at(self, when: float, do: Callable[..., object], *args: Any) -> None:
         self._order += 1
         heappush(self._heap, (when, self._order, do, args))
 
@@ -272,9 +272,9 @@ class World:
             case do.WriteRecord(request, record):
                 self._write(life, request, record)
             case do.Replace(connection, _):
-                client = life.clients.get(connection)
-                if client is not None and (client.pod, client.connection) == (life.incarnation, connection):
-                    client.lost()
+                owner = life.clients.get(connection)
+                if owner is not None and (owner.pod, owner.connection) == (life.incarnation, connection):
+                    owner.lost()
             case do.Drained():
                 self._drained(life)
             case do.Deliver() | do.Say():
