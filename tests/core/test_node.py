@@ -104,7 +104,7 @@ def test_the_old_leader_can_commit_nothing_once_another_was_promised_more() -> N
     cluster.cut = {("a-0", "a-1"), ("a-0", "a-2"), ("a-1", "a-0"), ("a-2", "a-0")}
     cluster.run(0.85)
     assert cluster.leader() is None and cluster.nodes["a-1"].is_leader and cluster.nodes["a-0"].is_leader
-    request = cluster.ask("a-0")
+    request = cluster.ask("a-0", n=1)
     assert cluster.answer("a-0", request) is None
     cluster.cut = set()
     cluster.run(0.5)

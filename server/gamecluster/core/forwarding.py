@@ -5,8 +5,8 @@
 | queued | a leader is known                          | sent   | Forward                                                |
 | sent   | Bounce                                     | queued |                                                        |
 | sent   | its entry is committed                     | done   | the entry's reply                                      |
-| sent   | in sync with a new leader, not in the log  | queued | (it can never be committed: nothing is doubled)        |
-| sent   | the copy was replaced by a snapshot        | queued | with ``n``, a join or a leave; else "unknown" (rule 13) |
+| sent   | in sync with a new leader, not in the log  | queued | with ``n``, a join or a leave; else "unknown" (rule 13) |
+| sent   | the copy was replaced by a snapshot        | queued | the same                                               |
 | queued | waited too long                            | done   | "no leader": the rule did not run                      |
 | sent   | waited too long                            | done   | "unknown"                                              |
 
@@ -93,25 +93,27 @@ class Forwarding:
             self._queue.remove(number)
         return pending
 
-    def synced(self, epoch: int, tail: list[Entry]) -> None:
-        """In sync with the leader of ``epoch``: what an earlier one was sent is in the log's tail, or was lost with it.
+    def synced(self, epoch: int, tail: list[Entry]) -> list[Refusal]:
+        """In sync with the leader of ``epoch``: what an earlier one was sent is in the log's tail, or is asked again.
 
-        What was lost is asked again, also without ``n``: its entry, if it ever had one, was never committed and never
-        will be, and a Forward of an earlier epoch that is still on its way is bounced.
+        A move without ``n`` is not: another pod's tail may still hold its entry, and lead later.
         """
         if self._epoch >= epoch and not self._has_older:
-            return
+            return []
         in_log = {reply.request for entry in tail for reply in entry.replies if reply.origin == self._me}
         older = [n for n, p in self._pending.items() if 0 < p.epoch < epoch]
-        self._again([n for n in older if n not in in_log])
+        refusals = self._again_or_unknown([n for n in older if n not in in_log])
         self._has_older = any(n in in_log for n in older)
         self._epoch = max(self._epoch, epoch)
+        return refusals
 
     def replaced(self) -> list[Refusal]:
         """The copy was replaced by a snapshot: the answers to what was sent may have been in what it skipped."""
-        sent = [n for n, p in self._pending.items() if p.epoch > 0]
-        lost = [n for n in sent if not self._pending[n].is_repeatable]
-        self._again([n for n in sent if n not in lost])
+        return self._again_or_unknown([n for n, p in self._pending.items() if p.epoch > 0])
+
+    def _again_or_unknown(self, numbers: list[int]) -> list[Refusal]:
+        lost = [n for n in numbers if not self._pending[n].is_repeatable]
+        self._again([n for n in numbers if n not in lost])
         dropped = [self._pending.pop(n) for n in lost]
         return [(p.request, {"reason": "unknown"}) for p in dropped if p.request is not None]
 

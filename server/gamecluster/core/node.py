@@ -446,7 +446,7 @@ class Node:
         self._send(peer, ack)
         self._deliver(committed)
         if not ack.missing:
-            self._forwarding.synced(message.epoch, self.log.tail())
+            self._refuse(self._forwarding.synced(message.epoch, self.log.tail()))
             self._flush()
 
     def _on_install(self, peer: Incarnation, message: Install) -> None:
@@ -599,7 +599,7 @@ class Node:
     def _start_serving(self) -> None:
         self._serving_epoch = self.epoch
         added = self._authority.load(self.log.head_tables(), self._now)
-        self._forwarding.synced(self.epoch, self.log.tail())
+        self._refuse(self._forwarding.synced(self.epoch, self.log.tail()))
         self._append(Draft([(CLUSTER, "failover", None), (CLUSTER, "failover", self._account()), *added], [], []))
         self._release_held()
 
