@@ -260,7 +260,7 @@ def test_wrong(game: Game) -> None:
     ):
         with pytest.raises(AssertionError, match=said):
             game.apply(**spec)
-    game.apply(storage={"type": "Redis"})
+    game.apply(autoscaling={"minReplicas": 3, "maxReplicas": 10})
     until(lambda: game.condition("Stalled"), ("True", "NotSupported"))
     wait_for(lambda: game.told("InvalidSpec"), "the event InvalidSpec")
     game.apply(template={"spec": {"containers": [{"name": "server", "ports": [{"containerPort": 99999999}]}]}})
