@@ -93,6 +93,8 @@ class Trouble:
             case Kind.lease_delete:
                 if world.lease.delete():
                     self._later(fault.seconds, world.lease.recreate)
+            case Kind.lease_lower:
+                world.lease.lower()
             case Kind.hand_off:
                 others = self._others(victim)
                 to = world.lives[others[fault.pick // 64 % len(others)]].name if others and fault.pick & 32 else None

@@ -89,7 +89,10 @@ class LeaseApi:
         self._landed = landed
         self._in_flight: dict[int, Write] = {}
         self._count = 0
-        self._last_set: tuple[Incarnation, ...] = ()  # of the record before the Lease was deleted
+        self.lost: Record | None = (
+            None  # what the Lease said before somebody deleted or lowered it, until it is held again
+        )
+        self._history: list[tuple[float, Record]] = []
 
     @property
     def record(self) -> Record:
@@ -99,7 +102,7 @@ class LeaseApi:
         """The set in force, and those of writes on their way that can still land."""
         version = self.record.version
         sets = {
-            self.record.in_sync,
+            self.lost.in_sync if self.lost else self.record.in_sync,
             *(w.record.in_sync for w in self._in_flight.values() if w.record.version == version),
         }
         return sorted(members for members in sets if members)
@@ -139,6 +142,8 @@ class LeaseApi:
         version = self.store.write(write.record, self._random.randint(1, 9))
         if version is not None:
             self.writes += 1
+            before, self.lost = self.lost or before, None
+            self._history.append((now, self.record))
             self._landed(write.writer, before, self.record)
         match fate:
             case Fate.late:
@@ -156,14 +161,28 @@ class LeaseApi:
         if self.store.deleted or self.record.holder is None:
             return False
         self.store.deleted = True
+        self.lost = self.lost or self.record
         return True
 
     def recreate(self) -> None:
-        """What the operator does then (rule 12): a Lease without a holder, with the epoch that it knows."""
+        """What the operator does then (rule 12): a Lease without a holder, with what it saw last, which may be outdated."""
         self.store.deleted = False
-        self._last_set = self.record.in_sync
-        version = self.record.version + self._random.randint(1, 9)
-        self.store.record = Record(version, None, self.record.epoch, ())
+        looked = self._clock.now - self._random.choice((0.0, 0.0, self._random.uniform(0.0, 3.0)))
+        known = [record for at, record in self._history if at <= looked] or [self._history[0][1]]
+        self.store.record = Record(self._next_version(), None, known[-1].epoch, known[-1].in_sync)
+
+    def lower(self) -> bool:
+        """Somebody lowers the epoch by hand."""
+        if self.store.deleted or self.record.holder is None or self.record.epoch < 2:
+            return False
+        self.lost = self.lost or self.record
+        self.store.record = replace(
+            self.record, version=self._next_version(), epoch=self._random.randrange(1, self.record.epoch)
+        )
+        return True
+
+    def _next_version(self) -> int:
+        return self.record.version + self._random.randint(1, 9)
 
     def _way(self) -> float:
         return self.slow * self._random.uniform(0.2, 1.0)

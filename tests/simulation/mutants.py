@@ -15,6 +15,7 @@ from gamecluster.core.leadership import Leadership, Role
 from gamecluster.core.membership import Membership
 from gamecluster.core.messages import Promise
 from gamecluster.core.node import Node, Seen
+from gamecluster.core.past import Past
 from gamecluster.core.replication import Log, Replication
 from gamecluster.core.seal import Sealing
 
@@ -273,6 +274,21 @@ def election_without_certificates(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Node, "_facts", facts)
 
 
+def reclaimed_unasked(patch: pytest.MonkeyPatch) -> None:
+    """Rule 12: who thinks to lead claims the vacant Lease at once."""
+    patch.setattr(Past, "missing", lambda self, me: set())
+
+
+def newer_past_kept_back(patch: pytest.MonkeyPatch) -> None:
+    """Rule 12: a pod that knows a newer record promises all the same."""
+    patch.setattr(Leadership, "newer_than", lambda self, past: None)
+
+
+def lowered_epoch_followed(patch: pytest.MonkeyPatch) -> None:
+    """Rule 12: an epoch that somebody lowered is taken as it is."""
+    patch.setattr(Past, "is_lost", lambda self, record: record.holder is None and not record.never_held)
+
+
 def _match(replication: Replication, peer: Any) -> int:
     copy = replication._copies.get(peer)
     return copy.match.seq if copy is not None and copy.match is not None else 0
@@ -303,4 +319,7 @@ MUTANTS = (
     Mutant("sealed by a majority", Family.outage, sealed_by_majority, first=690),
     Mutant("a seal that binds nobody", Family.outage, seal_binds_nobody, first=140),
     Mutant("an election without certificates", Family.outage, election_without_certificates),
+    Mutant("a lost Lease is claimed unasked", Family.deleted, reclaimed_unasked),
+    Mutant("a newer past is kept back", Family.deleted, newer_past_kept_back),
+    Mutant("a lowered epoch is followed", Family.deleted, lowered_epoch_followed),
 )

@@ -8,7 +8,7 @@ from random import Random
 
 
 class Family(StrEnum):
-    """What kinds of trouble a run has. ``everything`` mixes all of them (but for deleted Leases)."""
+    """What kinds of trouble a run has. ``everything`` mixes all of them (but for lost Leases)."""
 
     kills = "kills"
     pauses = "pauses"
@@ -18,7 +18,7 @@ class Family(StrEnum):
     outage = "outage"  # the Lease's store is away for seconds on end, and pods crash meanwhile
     takeovers = "takeovers"  # leaders die and links break right after decisive steps, on a slow network
     everything = "everything"
-    deleted = "deleted"  # somebody deletes the Lease; only on demand
+    deleted = "deleted"  # somebody deletes the Lease, or lowers its epoch
 
 
 class Kind(StrEnum):
@@ -38,6 +38,7 @@ class Kind(StrEnum):
     lease_unreachable = "lease-unreachable"  # for some pods only
     lease_flaky = "lease-flaky"  # answers lost, late landings, repeated writes, errors
     lease_delete = "lease-delete"
+    lease_lower = "lease-lower"
     hand_off = "hand-off"
     drain = "drain"
     scale_up = "scale-up"
@@ -111,6 +112,7 @@ _OUTAGE = (
     Kind.cut,
 )
 _PLANNED = (Kind.hand_off, Kind.hand_off, Kind.drain, Kind.scale_up, Kind.scale_down, Kind.kill, Kind.pause)
+_LOST = (Kind.lease_delete, Kind.lease_lower)
 
 _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.kills: _PROCESS,
@@ -120,7 +122,7 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.handovers: _PLANNED,
     Family.outage: (*_OUTAGE, Kind.isolate, Kind.one_way, Kind.slow, Kind.hand_off),
     Family.takeovers: (Kind.kill, Kind.kill, Kind.cut, Kind.cut, Kind.lose, Kind.one_way),
-    Family.deleted: (Kind.lease_delete, Kind.pause, Kind.lease_slow, Kind.lease_away, Kind.lease_flaky, Kind.cut),
+    Family.deleted: (*_LOST, *_LOST, *_PAUSE[:-1], *_LEASE[:4], Kind.cut, Kind.isolate, Kind.one_way, Kind.hand_off),
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate, Kind.lease_unreachable),
 }
 
@@ -131,6 +133,8 @@ USUAL = (*(f for f in Family if f is not Family.deleted), Family.everything, Fam
 def plan(seed: int, family: Family | None = None) -> Plan:
     random = Random(f"{seed}/plan")
     drawn = random.choice(USUAL)
+    if Random(f"{seed}/lost").random() < 0.1:
+        drawn = Family.deleted
     kind = family or drawn  # drawn in any case: a seed means the same plan whether its family is named or not
     seconds = random.uniform(6.0, 10.0) if kind is Family.outage else random.uniform(2.5, 7.0)
     ordered = random.random() < 0.6

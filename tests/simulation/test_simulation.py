@@ -11,7 +11,7 @@ import time
 import pytest
 
 from .run import Failed, run
-from .schedule import USUAL, Family, plan
+from .schedule import Family, plan
 from .transcript import Transcript
 
 SEEDS_OF_A_FAMILY = 22
@@ -26,7 +26,7 @@ KEPT = (
 """Seeds that once found something."""
 
 
-@pytest.mark.parametrize("family", sorted(set(USUAL)))
+@pytest.mark.parametrize("family", sorted(Family))
 def test_nothing_is_lost_and_play_goes_on(family: Family) -> None:
     for seed in range(1, 1 + SEEDS_OF_A_FAMILY):
         run(plan(seed, family))

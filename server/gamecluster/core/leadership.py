@@ -13,10 +13,13 @@
 | leading    |                                                    |            |                                               |
 | leading    | member suspected / learner caught up / renewal due | leading    | WriteRecord                                   |
 | leading    | hand-over asked for, successor holds everything    | follower   | WriteRecord(successor, epoch + 1), then Named |
-| leading    | the record is vacant (the Lease was deleted)       | reclaiming | promise to myself, Follow to all              |
+| leading,   | the Lease is lost: deleted, or lowered by hand     | reclaiming | promise to myself, Follow to the last set     |
+| starting   |                                                    |            |                                               |
+| follower   | the Lease is lost, in its last set, nobody leads   | reclaiming | promise to myself, Follow to the last set     |
 | follower   | sealed, and the leader is certainly dead (rule 10) | electing   | promise to myself, Elect to the sealed        |
 | electing   | all who live of the sealed promised, a majority    | leading    | (off the record, until its store is back)     |
-| reclaiming | all of the last known set promised                 | claiming   | WriteRecord(me, the set)                      |
+| reclaiming | all of the last set promised (past.py)             | claiming   | WriteRecord(me, the set)                      |
+| reclaiming | somebody knows a newer record, of a set without me | follower   |                                               |
 | any        | a higher epoch is seen                             | follower   |                                               |
 
 A write is *unresolved* until a record newer than the one it was conditional on has been seen: a time-out or a 409 proves nothing.
@@ -32,7 +35,8 @@ from math import inf
 from typing import Protocol
 
 from .effects import Effect, Level, ReadRecord, Say, SendPeer, WriteRecord
-from .messages import Incarnation, Message, Promise, Record, SealId, name_of
+from .messages import Follow, Held, Incarnation, Message, Promise, Promised, Record, SealId, name_of
+from .past import Past
 
 STAGGER_SECONDS = 0.2
 """Between two that might take over: longer than a write of the record takes, or both lose an epoch."""
@@ -43,6 +47,7 @@ ELECT_SECONDS = 1.0
 SMALLEST = 3
 """Members that a seal needs: with fewer no death leaves a majority."""
 MEET_SECONDS = 0.25
+ASK_AGAIN_SECONDS = 0.1
 RETRY_SECONDS = 0.2
 """Pause after a read or write that was not answered: a refused connection must not become a busy loop."""
 
@@ -134,6 +139,7 @@ class Leadership:
     renew_every: float
     lease_duration: float
     may_take_over: bool
+    stops_when_alone: bool
     seal: SealState
     certified: Callable[[Incarnation], bool]
     role: Role = Role.follower
@@ -148,7 +154,10 @@ class Leadership:
     _read_wanted: bool = False
     _renew_at: float = 0.0
     _requests: int = 0
-    _last_set: tuple[Incarnation, ...] = ()
+    _past: Past = field(default_factory=Past)
+    _ask_at: float = 0.0
+    _lost_since: float | None = None
+    _dead: set[Incarnation] = field(default_factory=set)
     _suspicious_since: float | None = None
     _vacant_since: float | None = None
     _retry_at: float = 0.0
@@ -179,6 +188,14 @@ class Leadership:
     def leader(self) -> Incarnation | None:
         return self.promise.leader if self.promise else None
 
+    @property
+    def last_held(self) -> Record | None:
+        return self._past.held
+
+    def is_certainly_dead(self, member: Incarnation) -> bool:
+        """A later life of its pod has greeted, or the operator has said so in the record."""
+        return member in self._dead or self.certified(member)
+
     def waited_for(self) -> set[Incarnation]:
         """Everyone who may be in the in-sync set, but me: the record's set and those of unresolved writes."""
         members = set(self.record.in_sync) if self.record else set()
@@ -186,11 +203,9 @@ class Leadership:
             members = set(self.seal.members)
         for attempt in self._attempts:
             members.update(attempt.record.in_sync)
-        if self.role is Role.reclaiming:
-            members.update(self._last_set)
         members.discard(self.me)
-        if (self.seal.is_complete or self.is_off_record) and self.seal.has_majority(self.certified):
-            members = {m for m in members if not self.certified(m)}
+        if (self.seal.is_complete or self.is_off_record) and self.seal.has_majority(self.is_certainly_dead):
+            members = {m for m in members if not self.is_certainly_dead(m)}
         return members
 
     @property
@@ -204,9 +219,11 @@ class Leadership:
         """Rule 11: who is left alone against its will commits only while it can know that nobody restores elsewhere.
 
         ``now`` is read after whatever led to the commit. The clock is this pod's own, and counts from the sending of the
-        last write that was accepted.
+        last write that was accepted. With ``stops_when_alone`` off it goes on all the same.
         """
-        if self._is_alone_by_choice or self.record is None or self.record.in_sync != (self.me,):
+        if not self.stops_when_alone or self._is_alone_by_choice:
+            return True
+        if self.record is None or self.record.in_sync != (self.me,):
             return True
         return now - self._renewed_at < self.lease_duration
 
@@ -228,9 +245,10 @@ class Leadership:
         """A record that existed: read, written by me, or shown by a peer. Older ones than the newest seen are ignored."""
         if record is None or (self.record is not None and record.version <= self.record.version):
             return []
-        if self.record is not None and self.record.holder is not None:
-            unresolved = [m for a in self._attempts for m in a.record.in_sync]
-            self._last_set = tuple(dict.fromkeys([*self.record.in_sync, *unresolved]))
+        self._dead.update(record.dead)
+        self._past.saw(record, (a.record for a in self._attempts))
+        if self._past.is_lost(record) and self.role is Role.leading and self.is_off_record:
+            self._past.led(self.epoch, (self.me, *self._others_sealed()))
         self._attempts = [a for a in self._attempts if a.record.version >= record.version]
         former, self.record = self.record, record
         return self._follow_record(record, former, now)
@@ -275,6 +293,7 @@ class Leadership:
         was = self.role
         self.role = Role.follower
         self.hand_over = None
+        self._lost_since = None
         self._floor = max(self._floor, promise.epoch)
         self._read_wanted = True
         said = f"stepped down: epoch {promise.epoch} seen from {name_of(promise.leader)}"
@@ -287,7 +306,7 @@ class Leadership:
     # --- what to do: level-triggered, called after whatever may matter
 
     def decide(self, facts: Facts) -> list[Effect]:
-        effects = self._decide_seal(facts)
+        effects = [*self._decide_seal(facts), *self._ask_promises(facts)]
         if facts.now < self._retry_at:
             return effects
         if self._read_wanted and not self._reading:
@@ -313,6 +332,8 @@ class Leadership:
     def _decide_follower(self, record: Record, facts: Facts) -> list[Effect]:
         if self.seal.binds or self._away_since is not None:
             return []  # a claim that can't be written would only fence off a leader that comes back
+        if self._past.is_lost(record):
+            return self._decide_lost(record, facts)
         if record.holder == self.me and (self.promise is None or record.epoch > self.promise.epoch):
             return self._named(record, None, facts.now)
         if record.holder is None:
@@ -460,12 +481,66 @@ class Leadership:
         mine = facts.revision(self.me)
         return min(fit, key=lambda m: (facts.revision(m) == mine, record.in_sync.index(m)), default=None)
 
-    def _decide_reclaiming(self, record: Record, facts: Facts) -> list[Effect]:
-        if self.seal.binds or any(not facts.has_promised(m) for m in self.waited_for()):
+    # --- the Lease is lost (rule 12)
+
+    def _decide_lost(self, record: Record, facts: Facts) -> list[Effect]:
+        """Who led goes on at once; if nobody does, the last set's members try, one after another."""
+        held = self._past.held
+        if held is None or self.me not in held.in_sync or not self.may_take_over:
             return []
-        members = [self.me, *(m for m in self._last_set if m != self.me)]
+        if self._lost_since is None:
+            self._lost_since = facts.now
+        delay = self.suspect_after * 1.5 + held.in_sync.index(self.me) * STAGGER_SECONDS
+        if record.epoch > self.epoch or self.leaving:  # another may know better
+            delay += self.suspect_after * 2
+        if facts.now - max(self._lost_since, self._led_at) < delay:
+            return []
+        return self._begin_reclaim(record)
+
+    def _begin_reclaim(self, record: Record) -> list[Effect]:
+        self._promise(max(self._next_epoch(record), self._past.highest_epoch() + 1), self.me)
+        self.role, self.hand_over, self.takeover = Role.reclaiming, None, None
+        self._past.ask_anew()
+        self._ask_at = 0.0
+        lost = "was deleted" if record.holder is None else f"went back to epoch {record.epoch}"
+        return [Say(Level.warning, f"the Lease {lost}: reclaiming it with epoch {self.epoch}")]
+
+    def _ask_promises(self, facts: Facts) -> list[Effect]:
+        """Again and again, of those who have promised too: they see that somebody is at it."""
+        if self.role is not Role.reclaiming or facts.now < self._ask_at:
+            return []
+        self._ask_at = facts.now + ASK_AGAIN_SECONDS
+        return [SendPeer(m, Follow(self.epoch, self._past.held)) for m in sorted(self._past.wanted()) if m != self.me]
+
+    def _decide_reclaiming(self, record: Record, facts: Facts) -> list[Effect]:
+        held = self._past.held
+        if held is None or self.me not in held.in_sync or not self._past.is_lost(record):
+            self.role, self._lost_since = Role.follower, None
+            return []
+        if self._past.highest_epoch() >= self.epoch:
+            return self._begin_reclaim(record)
+        if self.seal.binds or self._past.missing(self.me):
+            return []
         self.role = Role.claiming
+        members = [self.me, *(m for m in held.in_sync if m != self.me)]
         return self._write(record, self.me, self.epoch, members, "reclaim", facts)
+
+    def newer_than(self, past: Record) -> Held | None:
+        """What one who reclaims has to know before anybody promises."""
+        newer = self._past.newer_than(past)
+        return Held(newer) if newer is not None else None
+
+    def open_writes(self) -> tuple[Record, ...]:
+        """What I tried to write since the last record that I know of, and may have landed."""
+        return (*self._past.open, *(a.record for a in self._attempts))
+
+    def promised(self, peer: Incarnation, said: Promised) -> None:
+        if self.role is Role.reclaiming and said.epoch == self.epoch:
+            self._past.promised(peer, said.open)
+
+    def held_before(self, record: Record) -> None:
+        if self.role is Role.reclaiming:
+            self._past.learn(record)
 
     # --- the seal (rule 10)
 
@@ -508,20 +583,20 @@ class Leadership:
             return []
         self._seal_at = facts.now + SEAL_AGAIN_SECONDS
         requests = self.seal.break_requests(self.epoch)
-        if self.seal.is_off(self.certified):
+        if self.seal.is_off(self.is_certainly_dead):
             self.seal.release()
         return [SendPeer(peer, message) for peer, message in requests]
 
     def _decide_election(self, facts: Facts) -> list[Effect]:
         """The leader is certainly dead, and so is everyone of the sealed who does not answer."""
         leader = self.leader
-        alive = self.seal.survivors(self.certified)
+        alive = self.seal.survivors(self.is_certainly_dead)
         may = (
             self._away_since is not None
             and leader is not None
-            and self.certified(leader)
+            and self.is_certainly_dead(leader)
             and self.me in alive
-            and self.seal.has_majority(self.certified)
+            and self.seal.has_majority(self.is_certainly_dead)
             and all(facts.silence(m) <= self.suspect_after for m in alive)
         )
         if not may or leader is None:
@@ -543,7 +618,7 @@ class Leadership:
         ]
 
     def _decide_electing(self, facts: Facts) -> list[Effect]:
-        alive = self.seal.survivors(self.certified)
+        alive = self.seal.survivors(self.is_certainly_dead)
         promised = all(m == self.me or facts.has_promised(m) for m in alive)
         if self._floor > self.epoch or (
             self._elect_since is not None and facts.now - self._elect_since > ELECT_SECONDS
@@ -551,7 +626,7 @@ class Leadership:
             self.role, self._elect_since = Role.follower, None
             return []
         knows = self.seal.is_complete or any(facts.knows_sealed(m) for m in alive)
-        if not (promised and knows and self.seal.binds and self.seal.has_majority(self.certified)):
+        if not (promised and knows and self.seal.binds and self.seal.has_majority(self.is_certainly_dead)):
             return []
         self.role, self._elect_since = Role.leading, None
         self.seal.completed(self.seal.id)
@@ -560,8 +635,10 @@ class Leadership:
     def _put_on_record(self, record: Record, facts: Facts) -> list[Effect]:
         if self.seal.binds or self._away_since is not None:
             return []
-        members = [self.me, *(m for m in self.seal.survivors(self.certified) if m != self.me)]
-        return self._write_set(record, members, "on record", facts)
+        return self._write_set(record, [self.me, *self._others_sealed()], "on record", facts)
+
+    def _others_sealed(self) -> list[Incarnation]:
+        return [m for m in self.seal.survivors(self.is_certainly_dead) if m != self.me]
 
     def _note_away(self, now: float) -> None:
         if self._away_since is None:
@@ -635,8 +712,9 @@ class Leadership:
         self._suspicious_since = None
 
     def _follow_record(self, record: Record, former: Record | None, now: float) -> list[Effect]:
-        if record.holder is None:
+        if record.holder is None or self._past.is_lost(record):
             return self._lease_lost(record)
+        self._lost_since = None
         if record.holder == self.me:
             return self._named(record, former, now)
         if self.promise is None or record.epoch > self.promise.epoch:
@@ -668,11 +746,15 @@ class Leadership:
         return []
 
     def _lease_lost(self, record: Record) -> list[Effect]:
+        """Who leads reclaims, unless somebody else has led since."""
         if record.never_held or self.role not in (Role.leading, Role.starting, Role.reclaiming):
             return []
-        self._promise(self._next_epoch(record), self.me)
-        self.role, self.hand_over, self.takeover = Role.reclaiming, None, None
-        return [Say(Level.warning, f"the Lease was deleted and is vacant: reclaiming it with epoch {self.epoch}")]
+        if self.role is Role.reclaiming and record.epoch < self.epoch:
+            return []
+        if record.epoch <= self.epoch:
+            return self._begin_reclaim(record)
+        self.role, self.hand_over = Role.follower, None
+        return [Say(Level.info, f"stepped down: the Lease is vacant, and epoch {record.epoch} has been")]
 
 
 def _ordinal(who: Incarnation) -> int:

@@ -43,7 +43,7 @@ class Record(Struct, frozen=True, array_like=True):
     ``version`` is the Lease's resourceVersion: what writes are conditional on, and the order of reads
     (Kubernetes KEP-5504 makes resource versions comparable as integers). ``holder`` is None on a vacant Lease;
     ``never_held`` is the operator's mark on a Lease of a cluster that has not played yet; ``restore``: all pods that held the
-    GameState were lost, and ``holder`` is to begin with what its storage has.
+    GameState were lost, and ``holder`` is to begin with what its storage has. ``dead``: the operator's word that these have ended.
     """
 
     version: int
@@ -52,6 +52,7 @@ class Record(Struct, frozen=True, array_like=True):
     in_sync: tuple[Incarnation, ...]
     never_held: bool = False
     restore: bool = False
+    dead: tuple[Incarnation, ...] = ()
 
 
 class Position(Struct, frozen=True, array_like=True, order=True):
@@ -143,18 +144,30 @@ class Hello(Struct, frozen=True, array_like=True, tag="hello"):
 
 
 class Follow(Struct, frozen=True, array_like=True, tag="follow"):
-    """The leader of ``epoch`` asks for a promise and for the position of the receiver's log (rule 6)."""
+    """The leader of ``epoch`` asks for a promise and for the position of the receiver's log (rule 6).
+
+    ``past``: the sender does not lead yet, it reclaims a Lease that was lost (rule 12), and this is the newest record it knew.
+    """
 
     epoch: int
+    past: Record | None = None
 
 
 class Promised(Struct, frozen=True, array_like=True, tag="promised"):
-    """``sealed``: the sender knows that the seal under which it was asked is complete."""
+    """``sealed``: the sender knows that the seal under which it was asked is complete. ``open``: to one who reclaims the Lease,
+    what the sender tried to write before the Lease was lost, without ever hearing whether it landed."""
 
     epoch: int
     last: Position
     committed: Position
     sealed: bool = False
+    open: tuple[Record, ...] = ()
+
+
+class Held(Struct, frozen=True, array_like=True, tag="held"):
+    """To one who reclaims the Lease: there was a newer record before it was lost. No promise."""
+
+    record: Record
 
 
 class Refused(Struct, frozen=True, array_like=True, tag="refused"):
@@ -286,4 +299,5 @@ Message = (
     | SealMessage
     | Elect
     | MayGo
+    | Held
 )

@@ -32,6 +32,7 @@ from .messages import (
     Follow,
     Forward,
     HandOffTo,
+    Held,
     Hello,
     Incarnation,
     Install,
@@ -60,7 +61,7 @@ from .messages import (
 from .replication import Log, Outgoing, Replication
 from .seal import Sealing
 from .topics import publish, published
-from .view import ClusterView, NodeView, Status, StorageState
+from .view import ClusterView, HeldView, NodeView, Status, StorageState
 
 SEEN_REQUESTS = 16_384
 HELD_REQUESTS = 10_000
@@ -68,13 +69,17 @@ HELD_REQUESTS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class NodeConfig:
-    """Times in seconds. ``takeover`` off: only the backstop moves the GameState. ``durable``: a commit waits for the storage."""
+    """Times in seconds. ``takeover`` off: only the backstop moves the GameState. ``durable``: a commit waits for the storage.
+
+    ``stops_when_alone`` off: rule 11 does not hold; a pod left alone goes on though the game may be restored elsewhere.
+    """
 
     suspect_after: float = 0.5
     replicas: int = 3
     renew_every: float = 5.0
     lease_duration: float = 15.0
     takeover: bool = True
+    stops_when_alone: bool = True
     hello_every: float = 0.1
     hand_over_within: float = 3.0
     disconnect_after: float = 2.0
@@ -119,6 +124,7 @@ class Node:
             config.renew_every,
             config.lease_duration,
             config.takeover,
+            config.stops_when_alone,
             self._seal,
             self._members.is_certified,
         )
@@ -191,6 +197,8 @@ class Node:
             last_failover=self.log.tables.get(CLUSTER, {}).get("failover"),
             stored={"epoch": found.epoch, "seq": found.seq} if (found := self._durability.found) else None,
             storage=self._storage_state(),
+            held=self._held_view(),
+            last={"epoch": self.log.last.epoch, "seq": self.log.last.seq},
         )
 
     # --- events
@@ -278,9 +286,13 @@ class Node:
                 self._out += published(message)
             case Hello():
                 self._on_hello(peer, message)
-            case Follow(epoch):
-                self._on_follow(peer, epoch)
+            case Follow():
+                self._on_follow(peer, message)
+            case Held(record):
+                self._leadership.held_before(record)
+                self._decide()
             case Promised():
+                self._leadership.promised(peer, message)
                 self._send_all(self._replication.promised(peer, message, self._now))
                 self._commit()
                 self._decide()
@@ -405,10 +417,12 @@ class Node:
 
     # --- following
 
-    def _on_follow(self, peer: Incarnation, epoch: int) -> None:
-        if not self._accepts(peer, epoch):
-            return
-        self._send(peer, Promised(epoch, self.log.last, self.log.committed))
+    def _on_follow(self, peer: Incarnation, follow: Follow) -> None:
+        if follow.past is not None and (held := self._leadership.newer_than(follow.past)) is not None:
+            self._send(peer, held)
+        elif self._accepts(peer, follow.epoch):
+            open = self._leadership.open_writes() if follow.past is not None else ()
+            self._send(peer, Promised(follow.epoch, self.log.last, self.log.committed, False, open))
 
     def _on_elect(self, peer: Incarnation, epoch: int, id: SealId) -> None:
         """Rule 10: a promise without the record, only under the seal that holds here too."""
@@ -580,7 +594,7 @@ class Node:
     def _settle_role(self) -> None:
         """Makes log and rules follow the role. Called after whatever may have changed it."""
         role = self._leadership.role
-        leads = self.epoch if role not in (Role.follower, Role.claiming) else 0
+        leads = self.epoch if role in (Role.starting, Role.leading, Role.electing) else 0
         if leads != self._replication.epoch:
             self._stop_serving()
             if leads:
@@ -737,7 +751,7 @@ class Node:
         if self.is_leader:
             return Status.serving, f"leading epoch {self.epoch}"
         if leadership.role is Role.reclaiming:
-            return Status.stalled, "the Lease was deleted; it is being reclaimed"
+            return Status.stalled, "the Lease was deleted, or lowered by hand: it is being reclaimed"
         if leadership.role in (Role.claiming, Role.starting):
             return Status.electing, "this pod is taking over"
         if record is None:
@@ -759,6 +773,12 @@ class Node:
         if durability.problem:
             return StorageState.failing
         return StorageState.ready if durability.is_known else StorageState.unknown
+
+    def _held_view(self) -> HeldView | None:
+        held = self._leadership.last_held
+        if held is None or held.holder is None:
+            return None
+        return HeldView(held.version, held.holder, held.epoch, list(held.in_sync))
 
     def _node_views(self) -> list[NodeView]:
         record, leader = self.record, self._leadership.leader

@@ -38,6 +38,15 @@ class NodeView(Struct, frozen=True, rename="camel"):
     pid: int
 
 
+class HeldView(Struct, frozen=True, rename="camel"):
+    """The newest record with a holder that a pod knows of, though the Lease may be vacant now: all of it are incarnations."""
+
+    version: int
+    holder: str
+    epoch: int
+    in_sync: list[str]
+
+
 class ClusterView(Struct, frozen=True, rename="camel"):
     """``players``: all who are in the game, also those whose socket is lost for the moment."""
 
@@ -55,3 +64,6 @@ class ClusterView(Struct, frozen=True, rename="camel"):
     stored: dict[str, int] | None = None
     """Where what the asked pod's storage holds ends, ``{"epoch", "seq"}``; null: nothing, if ``storage`` is ready."""
     storage: StorageState = StorageState.memory
+    held: HeldView | None = None
+    last: dict[str, int] | None = None
+    """Where the asked pod's log ends, ``{"epoch", "seq"}``: what it may have beyond ``seq`` is not committed, as far as it knows."""

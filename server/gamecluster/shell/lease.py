@@ -27,6 +27,7 @@ from ..settings import Settings
 IN_SYNC = "gamecluster.dev/in-sync"
 NEVER_HELD = "gamecluster.dev/never-held"
 RESTORE = "gamecluster.dev/restore"
+DEAD = "gamecluster.dev/dead"
 
 OnRecord = Callable[[Record | None], None]
 
@@ -138,9 +139,10 @@ def parse_document(document: Any) -> Record:
             version=int(lease.metadata.resourceVersion),
             holder=_incarnation(spec.holderIdentity) if spec.holderIdentity else None,
             epoch=spec.leaseTransitions or 0,
-            in_sync=tuple(_incarnation(who.strip()) for who in notes.get(IN_SYNC, "").split(",") if who.strip()),
+            in_sync=_incarnations(notes.get(IN_SYNC, "")),
             never_held=notes.get(NEVER_HELD) == "true",
             restore=notes.get(RESTORE) == "true",
+            dead=_incarnations(notes.get(DEAD, "")),
         )
     except (msgspec.ValidationError, ValueError) as error:
         raise LeaseUnreadable(f"the Lease can't be understood: {error}") from None
@@ -165,6 +167,7 @@ def patch_of(record: Record, duration_seconds: int, acquired: bool) -> dict[str,
         IN_SYNC: ",".join(record.in_sync),
         NEVER_HELD: "true" if record.never_held else None,
         RESTORE: "true" if record.restore else None,
+        DEAD: ",".join(record.dead) or None,
     }
     return {"metadata": {"resourceVersion": str(record.version), "annotations": notes}, "spec": spec}
 
@@ -180,6 +183,10 @@ def merge(target: Any, patch: Any) -> Any:
         else:
             merged[name] = merge(merged.get(name), value)
     return merged
+
+
+def _incarnations(text: str) -> tuple[Incarnation, ...]:
+    return tuple(_incarnation(who.strip()) for who in text.split(",") if who.strip())
 
 
 def _incarnation(text: str) -> Incarnation:
