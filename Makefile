@@ -35,7 +35,7 @@ apiserver: setup ## the operator's tests, and those of the server's Lease, on a 
 e2e: setup ## the end-to-end tests on a real Kubernetes: see docs/e2e.md
 	e2e/run
 
-simulate: setup ## SEEDS=200: random schedules of faults against the core, each replayed by its seed
+simulate: setup ## SEEDS=200: random schedules of faults against the core, each replayed by its seed, on all CPUs
 	$(bin)/python -m tests.simulation --seeds $(SEEDS)
 
 kills: setup ## N=100: kill the leader's process so many times under load

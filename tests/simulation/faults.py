@@ -14,7 +14,7 @@ from gamecluster.core.messages import Incarnation
 
 from .life import Life
 from .network import Pair
-from .schedule import Fault, Kind
+from .schedule import Family, Fault, Kind
 from .world import World
 
 
@@ -110,6 +110,8 @@ class Trouble:
                 for client in world.clients:
                     if client.pod is not None:
                         client.lost()
+            case Kind.clock_jump:
+                victim.jump(fault.seconds * 4)
             case _:
                 assert_never(fault.kind)
 
@@ -159,7 +161,8 @@ class Trouble:
 
     def _drain(self, victim: Life, comes_back: bool) -> None:
         staying = [life for life in self._world.living() if not life.draining and life is not victim]
-        if victim.draining or len(staying) < 2:
+        fewest = 1 if self._world.plan.family is Family.scaling else 2
+        if victim.draining or len(staying) < fewest:
             return
         victim.draining = True
         victim.comes_back = victim.comes_back and comes_back

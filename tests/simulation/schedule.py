@@ -19,6 +19,8 @@ class Family(StrEnum):
     takeovers = "takeovers"  # leaders die and links break right after decisive steps, on a slow network
     everything = "everything"
     deleted = "deleted"  # somebody deletes the Lease, or lowers its epoch
+    clocks = "clocks"  # every pod's clock has a speed of its own, and jumps
+    scaling = "scaling"  # 5 → 1 → 3 pods while links break
 
 
 class Kind(StrEnum):
@@ -44,6 +46,7 @@ class Kind(StrEnum):
     scale_up = "scale-up"
     scale_down = "scale-down"
     reconnect = "reconnect"  # clients lose their connections
+    clock_jump = "clock-jump"  # forward: no monotonic clock goes back
 
 
 class Moment(StrEnum):
@@ -91,6 +94,7 @@ class Plan:
     uncounted: int  # how many more of them that send no n
     window: int  # outstanding moves of one player
     think: float
+    clocks: tuple[float, float]  # how slow and how fast a pod's clock may run
     faults: tuple[Fault, ...]
 
     def without(self, index: int) -> Plan:
@@ -123,18 +127,24 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.outage: (*_OUTAGE, Kind.isolate, Kind.one_way, Kind.slow, Kind.hand_off),
     Family.takeovers: (Kind.kill, Kind.kill, Kind.cut, Kind.cut, Kind.lose, Kind.one_way),
     Family.deleted: (*_LOST, *_LOST, *_PAUSE[:-1], *_LEASE[:4], Kind.cut, Kind.isolate, Kind.one_way, Kind.hand_off),
+    Family.clocks: (*_PAUSE, Kind.clock_jump, Kind.clock_jump, Kind.clock_jump, Kind.isolate, Kind.lease_away),
+    Family.scaling: _LINKS,
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate, Kind.lease_unreachable),
 }
 
 
-USUAL = (*(f for f in Family if f is not Family.deleted), Family.everything, Family.everything)
+_LATER = (Family.deleted, Family.clocks, Family.scaling)
+"""Drawn apart from the others, so that the seeds from before they were there mean what they meant."""
+
+USUAL = (*(f for f in Family if f not in _LATER), Family.everything, Family.everything)
 
 
 def plan(seed: int, family: Family | None = None) -> Plan:
     random = Random(f"{seed}/plan")
     drawn = random.choice(USUAL)
-    if Random(f"{seed}/lost").random() < 0.1:
-        drawn = Family.deleted
+    later = Random(f"{seed}/lost")
+    if later.random() < 0.1 * len(_LATER):
+        drawn = later.choice(_LATER)
     kind = family or drawn  # drawn in any case: a seed means the same plan whether its family is named or not
     seconds = random.uniform(6.0, 10.0) if kind is Family.outage else random.uniform(2.5, 7.0)
     ordered = random.random() < 0.6
@@ -155,6 +165,7 @@ def plan(seed: int, family: Family | None = None) -> Plan:
         uncounted=random.choice((0, 1, 1, 3)),
         window=random.choice((1, 1, 4)),
         think=random.choice((0.02, 0.1, 0.3)),
+        clocks=(0.7, 1.4) if kind is Family.clocks else (0.98, 1.02),
         faults=_MAKE.get(kind, _faults)(random, _KINDS[kind], seconds),
     )
 
@@ -186,6 +197,14 @@ def _takeovers(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple
     return tuple(faults)
 
 
+def _scaling(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
+    down = [random.uniform(0.8, 2.5) for _ in range(4)]
+    up = [random.uniform(3.0, 5.0) for _ in range(2)]
+    steps = [Fault(at, Kind.scale_down, random.randrange(1 << 16), 0.0) for at in down]
+    steps += [Fault(at, Kind.scale_up, random.randrange(1 << 16), 0.0) for at in up]
+    return tuple(sorted([*steps, *_faults(random, kinds, seconds)], key=lambda f: f.at))
+
+
 def _fault(random: Random, kind: Kind, at: float) -> Fault:
     # shorter and longer than a suspicion takes
     seconds = random.choice((random.uniform(0.05, 0.4), random.uniform(0.4, 1.2), random.uniform(1.0, 4.0)))
@@ -195,5 +214,5 @@ def _fault(random: Random, kind: Kind, at: float) -> Fault:
     return Fault(at, kind, random.randrange(1 << 16), seconds, moment)
 
 
-_PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5)}
-_MAKE = {Family.outage: _outage, Family.takeovers: _takeovers}
+_PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5), Family.scaling: (5,)}
+_MAKE = {Family.outage: _outage, Family.takeovers: _takeovers, Family.scaling: _scaling}

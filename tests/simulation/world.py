@@ -94,7 +94,7 @@ class World:
         for earlier in self.lives.values():
             earlier.is_certified_dead |= pod_of(earlier.incarnation) == pod_of(me)
         random = self.random
-        life = Life(me, name, random.choice(("a", "b")), random.uniform(0, 1e6), random.uniform(0.98, 1.02))
+        life = Life(me, name, random.choice(("a", "b")), random.uniform(0, 1e6), random.uniform(*self.plan.clocks))
         self.lives[me] = life
         life.run(self._make_node(me, self.plan, Random(f"{self.plan.seed}/{me}"), life.clock(self.now), life.revision))
         self.transcript.note(self.now, f"{me} starts")
