@@ -168,6 +168,7 @@ def environment(cluster: GameCluster) -> list[Object]:
         "GAMESTATE_REPLICAS": state.replicas,
         "SUSPECT_AFTER_MILLISECONDS": state.suspect_after_milliseconds,
         "LEASE_DURATION_SECONDS": state.lease_duration_seconds,
+        "ALONE_WITHOUT_API": state.alone_without_api.lower(),
         "ALLOWED_ORIGINS": ",".join(cluster.allowed_origins),
         "LIMIT_MESSAGES_PER_SECOND": limits.messages_per_second,
         "LIMIT_FRAME_BYTES": limits.frame_bytes,

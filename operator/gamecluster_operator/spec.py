@@ -35,6 +35,7 @@ class GameState:
     lease_duration_seconds: int = 15
     on_total_loss: str = "Restore"
     durability: str = "Memory"
+    alone_without_api: str = "Stop"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def parse(body: Object) -> GameCluster:
             lease_duration_seconds=game_state.integer("leaseDurationSeconds", 15),
             on_total_loss=game_state.text("onTotalLoss", "Restore"),
             durability=game_state.text("durability", "Memory"),
+            alone_without_api=game_state.text("aloneWithoutApi", "Stop"),
         ),
         expose=Expose(expose.text("type", "ClusterIP"), expose.switch("perPod", True)),
         limits=Limits(
@@ -135,7 +137,6 @@ BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
         ("ClusterIP", "NodePort", "LoadBalancer"),
         "put your own Ingress or HTTPRoute in front of the Service",
     ),
-    ("gameState.aloneWithoutApi", ("Stop",), "the other choice is to come"),
     ("presenceGraceMilliseconds", (500,), "the grace is fixed"),
 )
 """Fields whose schema says more than this version does: the values that work, and what they mean."""

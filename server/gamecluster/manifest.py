@@ -28,7 +28,7 @@ class GameState(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     lease_duration_seconds: Annotated[int, Meta(ge=3, le=600)] | UnsetType = UNSET
     durability: Literal["Memory", "Storage"] | UnsetType = UNSET
     on_total_loss: Literal["Restore", "Reset"] | UnsetType = UNSET
-    alone_without_api: Literal["Stop"] | UnsetType = UNSET
+    alone_without_api: Literal["Stop", "Continue"] | UnsetType = UNSET
 
 
 class Limits(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -93,12 +93,17 @@ class Manifest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
             "GAMECLUSTER_SUSPECT_AFTER_MILLISECONDS": state.suspect_after_milliseconds,
             "GAMECLUSTER_LEASE_DURATION_SECONDS": state.lease_duration_seconds,
             "GAMECLUSTER_STORAGE": "volume:" if self.spec.storage.type == "Volume" else UNSET,
-            "GAMECLUSTER_DURABILITY": UNSET if state.durability is UNSET else str(state.durability).lower(),
+            "GAMECLUSTER_DURABILITY": _lower(state.durability),
+            "GAMECLUSTER_ALONE_WITHOUT_API": _lower(state.alone_without_api),
             "GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": limits.messages_per_second,
             "GAMECLUSTER_LIMIT_FRAME_BYTES": limits.frame_bytes,
             "GAMECLUSTER_LIMIT_CONNECTIONS": limits.connections_per_pod,
         }
         return {name: str(value) for name, value in values.items() if value not in (UNSET, "")}
+
+
+def _lower(choice: str | UnsetType) -> str | UnsetType:
+    return choice.lower() if isinstance(choice, str) else UNSET
 
 
 def read(path: Path) -> Manifest:
@@ -147,7 +152,7 @@ def _plainer(what: str, where: str) -> str:
         "metadata.name": "expected a letter, then lower-case letters, digits and dashes, at most 45",
         "spec.gameState.durability": "expected Memory or Storage",
         "spec.gameState.onTotalLoss": "expected Restore or Reset",
-        "spec.gameState.aloneWithoutApi": "expected Stop: no other is built yet",
+        "spec.gameState.aloneWithoutApi": "expected Stop or Continue",
         "spec.pubsub.type": "expected Mesh: no other is built yet",
         "spec.storage.type": "expected Memory, Volume, Redis or PostgreSQL",
         "spec.presenceGraceMilliseconds": "expected 500: no other is built yet",

@@ -123,6 +123,12 @@ class Settings:
     lease_duration_seconds: int = _variable(
         "written to the Lease; renewed three times as often", _integer(3, 600), default=15
     )
+    alone_without_api: str = _variable(
+        "what the last in-sync node does when its companions were lost and the Lease has not answered for its duration: "
+        "`stop` committing, as the game may be restored elsewhere, or `continue`, at the risk of two games until the Lease answers",
+        _one_of("stop", "continue"),
+        default="stop",
+    )
     takeover: bool = _variable(
         "whether replicas take over from a dead leader themselves (off: only the backstop does)", _switch, default=True
     )

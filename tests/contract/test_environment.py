@@ -71,6 +71,7 @@ def test_the_defaults_of_both_are_the_same() -> None:
         "gamestate_replicas",
         "suspect_after_milliseconds",
         "lease_duration_seconds",
+        "alone_without_api",
         "limit_messages_per_second",
         "limit_frame_bytes",
         "limit_connections",
@@ -90,12 +91,18 @@ def test_the_ports_are_those_that_the_server_listens_on() -> None:
 def test_every_field_reaches_its_setting() -> None:
     made = settings.Settings.from_env(
         environment(
-            gameState={"replicas": 5, "suspectAfterMilliseconds": 300, "leaseDurationSeconds": 9},
+            gameState={
+                "replicas": 5,
+                "suspectAfterMilliseconds": 300,
+                "leaseDurationSeconds": 9,
+                "aloneWithoutApi": "Continue",
+            },
             limits={"messagesPerSecond": 7, "frameBytes": 256, "connectionsPerPod": 11},
             allowedOrigins=["https://play.example.com", "*"],
         )
     )
     assert (made.gamestate_replicas, made.suspect_after_milliseconds, made.lease_duration_seconds) == (5, 300, 9)
+    assert made.alone_without_api == "continue"
     assert (made.limit_messages_per_second, made.limit_frame_bytes, made.limit_connections) == (7, 256, 11)
     assert made.allowed_origins == ("https://play.example.com", "*")
 
@@ -122,10 +129,11 @@ def test_whatever_the_schema_allows_the_server_takes(
 def test_the_local_cluster_reads_the_same_manifest() -> None:
     import json
 
-    wanted = body(gameState={"replicas": 2}, limits={"frameBytes": 512}, allowedOrigins=["*"])
+    state = {"replicas": 2, "aloneWithoutApi": "Continue"}
+    wanted = body(gameState=state, limits={"frameBytes": 512}, allowedOrigins=["*"])
     wanted["metadata"] = {"name": "arena"}
     local = parse_manifest(json.dumps(wanted), "test").environment
-    on_kubernetes = environment(gameState={"replicas": 2}, limits={"frameBytes": 512}, allowedOrigins=["*"])
+    on_kubernetes = environment(gameState=state, limits={"frameBytes": 512}, allowedOrigins=["*"])
     assert {name: on_kubernetes[name] for name in local} == local
 
 

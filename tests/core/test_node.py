@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gamecluster.core import effects as do
 from gamecluster.core import events as happened
 from gamecluster.core.messages import (
@@ -14,6 +16,7 @@ from gamecluster.core.messages import (
     Promise,
     Record,
     Refused,
+    incarnation,
     name_of,
 )
 
@@ -281,11 +284,38 @@ def test_a_pod_left_alone_stops_committing_when_the_lease_has_not_answered_for_i
     cluster.run(2)
     request = cluster.ask("a-0", n=2)
     assert cluster.answer("a-0", request) is None
-    assert cluster.nodes["a-0"].view().status == "Stalled"
+    view = cluster.nodes["a-0"].view()
+    assert view.status == "Stalled" and "the API server does not answer" in view.reason
     cluster.lease_answers = True
     cluster.run(3)
     assert cluster.answer("a-0", request) is not None
     assert cluster.nodes["a-0"].view().status == "Serving"
+
+
+def left_alone_without_the_lease(**config: Any) -> Cluster:
+    cluster = Cluster(size=2, **config)
+    cluster.join("a-0")
+    cluster.kill("a-1")
+    cluster.lease_away = True
+    cluster.run(60)
+    return cluster
+
+
+def test_a_pod_left_alone_goes_on_without_the_lease_if_it_was_told_to() -> None:
+    cluster = left_alone_without_the_lease(stops_when_alone=False)
+    answer = cluster.answer("a-0", cluster.ask("a-0", n=1))
+    assert answer is not None and answer.ok
+    assert cluster.nodes["a-0"].view().status == "Serving"
+
+
+def test_a_pod_that_went_on_alone_gives_way_to_the_game_that_was_restored_meanwhile() -> None:
+    cluster = left_alone_without_the_lease(stops_when_alone=False)
+    other = incarnation("a-2", "uid", 1)
+    restored = Record(cluster.lease.version + 1, other, 1001, (other,))
+    cluster.lease, cluster.lease_away = restored, False
+    cluster.run(1.5)
+    assert cluster.answer("a-0", cluster.ask("a-0", n=1)) is None
+    assert not cluster.nodes["a-0"].is_leader and cluster.lease == restored
 
 
 def test_a_pod_that_was_alone_from_the_start_goes_on_without_the_lease() -> None:

@@ -18,7 +18,8 @@ spec:
   replicas: 5
   image: registry.example/arena:1
   targets: ["gamecluster.demo:Arena"]
-  gameState: {replicas: 2, suspectAfterMilliseconds: 300, leaseDurationSeconds: 9, durability: Memory, onTotalLoss: Reset}
+  gameState:
+    {replicas: 2, suspectAfterMilliseconds: 300, leaseDurationSeconds: 9, durability: Memory, onTotalLoss: Reset, aloneWithoutApi: Continue}
   limits: {messagesPerSecond: 30, frameBytes: 1024, connectionsPerPod: 7}
   allowedOrigins: ["https://play.example.com"]
   expose: {type: NodePort, perPod: true}
@@ -38,6 +39,7 @@ def test_every_setting_of_the_spec_reaches_the_environment() -> None:
         "GAMECLUSTER_SUSPECT_AFTER_MILLISECONDS": "300",
         "GAMECLUSTER_LEASE_DURATION_SECONDS": "9",
         "GAMECLUSTER_DURABILITY": "memory",
+        "GAMECLUSTER_ALONE_WITHOUT_API": "continue",
         "GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": "30",
         "GAMECLUSTER_LIMIT_FRAME_BYTES": "1024",
         "GAMECLUSTER_LIMIT_CONNECTIONS": "7",
@@ -76,6 +78,10 @@ def test_the_gamecluster_is_found_among_other_documents() -> None:
         (
             HEAD + "spec: {targets: ['m:C'], gameState: {durability: Always}}",
             ["spec.gameState.durability: expected Memory or Storage"],
+        ),
+        (
+            HEAD + "spec: {targets: ['m:C'], gameState: {aloneWithoutApi: Wait}}",
+            ["spec.gameState.aloneWithoutApi: expected Stop or Continue"],
         ),
         (HEAD + "spec: {targets: ['m:C'], limits: {frameBytes: 1}}", ["spec.limits.frameBytes: expected int >= 128"]),
         (HEAD + "spec: {targets: [arena]}", ["spec.targets[0]: expected module:Class or file.py:Class"]),

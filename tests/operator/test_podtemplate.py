@@ -65,6 +65,12 @@ def test_variables_are_added_and_replaced_by_name() -> None:
     assert "GAMECLUSTER_LEASE" in made
 
 
+def test_the_pods_are_told_what_the_last_of_them_does_without_the_api_server() -> None:
+    told = variables(pod_template(spec.parse(game_cluster(gameState={"aloneWithoutApi": "Continue"}))))
+    assert told["GAMECLUSTER_ALONE_WITHOUT_API"]["value"] == "continue"
+    assert variables(template())["GAMECLUSTER_ALONE_WITHOUT_API"]["value"] == "stop"
+
+
 def test_null_removes() -> None:
     assert "topologySpreadConstraints" not in template(spec={"topologySpreadConstraints": None})["spec"]
 

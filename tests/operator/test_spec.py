@@ -47,6 +47,12 @@ def test_what_the_schema_allows_works_or_is_said_not_to(path: str, works: tuple[
         assert all(f"spec.{path}: {value}" in message and str(works[0]) in message for message in found)
 
 
+def test_a_pod_left_alone_may_be_told_to_go_on() -> None:
+    body = game_cluster(gameState={"aloneWithoutApi": "Continue"})
+    assert spec.problems(body) == []
+    assert spec.parse(body).game_state.alone_without_api == "Continue"
+
+
 def test_autoscaling_is_said_not_to_be_built() -> None:
     (problem,) = spec.problems(game_cluster(autoscaling={"maxReplicas": 9}))
     assert "HorizontalPodAutoscaler" in problem.message

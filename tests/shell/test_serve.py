@@ -66,6 +66,8 @@ def test_the_nodes_configuration_comes_from_the_settings() -> None:
     )
     config = node_config(settings)
     assert (config.suspect_after, config.renew_every, config.replicas, config.takeover) == (0.25, 2.0, 5, False)
+    assert config.stops_when_alone
+    assert not node_config(Settings(node="a", alone_without_api="continue")).stops_when_alone
 
 
 async def test_a_node_that_ended_leaves_its_ports_and_folder_to_the_next(tmp_path: Path) -> None:

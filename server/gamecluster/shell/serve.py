@@ -122,6 +122,7 @@ def node_config(settings: Settings) -> NodeConfig:
         renew_every=settings.lease_duration_seconds / 3,
         lease_duration=settings.lease_duration_seconds,
         takeover=settings.takeover,
+        stops_when_alone=settings.alone_without_api == "stop",
         url=settings.url or None,
         revision=settings.revision,
         pid=os.getpid(),
