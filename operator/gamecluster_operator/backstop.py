@@ -15,12 +15,13 @@ What counts as *certainly dead*, for an incarnation of the in-sync set:
 1. A later boot answers in the same pod UID (the kubelet never runs two at once).
 2. The kubelet says of that very pod that its container has ended, and this boot can't be a later one (a pod that was restarted
    k times has had at most k + 1 boots).
-3. The pod's UID has been gone from the API for longer than ``gone_seconds``. A pod object disappears when the kubelet has
-   confirmed the end of its containers, when its Node object was deleted, or when somebody forced it, which Kubernetes
-   defines as that person's word that the pod does not run. For the last two there is the wait: 60 s, and at least twice the
-   Lease's duration, which is what rule 11 asks of a restore. A pod UID that has been gone for less is only a suspicion, and
-   so is every pod that merely does not answer, is not ready, or failed by phase. The operator's own clock counts, from its
-   own sight; an operator that starts anew begins to wait anew.
+3. The pod's UID has been gone from the API, and the record unchanged, for longer than ``gone_seconds``. A pod object
+   disappears when the kubelet has confirmed the end of its containers, when its Node object was deleted, or when somebody
+   forced it, which Kubernetes defines as that person's word that the pod does not run. For the last two there is the wait:
+   60 s, and at least twice the Lease's duration, which is what rule 11 asks of a restore: it counts from the last renewal,
+   and so does the wait. A pod UID that has been gone for less is only a suspicion, and so is every pod that merely does not
+   answer, is not ready, or failed by phase. The operator's own clock counts, from its own sight; an operator that starts
+   anew begins to wait anew.
 
 Every result is written on condition that the Lease still has the version of the record given here.
 """
@@ -66,7 +67,7 @@ def backstop(
         return None
     if leads_off_the_record(record, pods):
         return None
-    gone = {uid for uid, since in (gone_since or {}).items() if now - since >= gone_seconds}
+    gone = {uid for uid, since in (gone_since or {}).items() if now - max(since, not_leading_since) >= gone_seconds}
     dead = {member for member in record.in_sync if is_certainly_dead(member, pods, gone)}
     if record.in_sync and len(dead) == len(set(record.in_sync)):
         return TotalLoss(Record(record.version, None, _epoch(record, pods) + EPOCH_LEAP, (), True), record.in_sync)

@@ -74,6 +74,14 @@ def test_a_pod_that_is_gone_is_dead_only_after_a_minute() -> None:
     assert isinstance(after(70, alone, gone={"pod0": 10.0}), TotalLoss)
 
 
+def test_a_pod_that_is_gone_but_renewed_the_record_since_is_not_dead_yet() -> None:
+    """Its object was deleted by force, and it ran on: rule 11 lets it commit for a lease duration after its last renewal."""
+    alone, gone = Record(7, A, 4, (A,)), {"pod0": 10.0}
+    assert backstop(alone, (), 120, 100.0, gone) is None
+    assert backstop(alone, (), 159, 100.0, gone) is None
+    assert isinstance(backstop(alone, (), 160, 100.0, gone), TotalLoss)
+
+
 def test_an_end_that_the_kubelet_told_of_an_earlier_boot_proves_nothing_of_a_later_one() -> None:
     second = Incarnation("arena-0_pod0_2")
     assert not is_certainly_dead(second, [pod(0, None, ended=True, restarts=0)], set())
