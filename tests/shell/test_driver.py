@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from tests.shell.fakes import VIEW
 
 from gamecluster.core.effects import (
     Answer,
@@ -72,10 +73,10 @@ class ScriptedNode:
         return Position(1, 2)
 
     def visible_tables(self) -> Tables:
-        return {}
+        return {"totals": {"p1": {"value": 3}}}
 
     def view(self) -> ClusterView:
-        raise NotImplementedError
+        return VIEW
 
 
 class Neighbours:
@@ -185,6 +186,13 @@ async def test_every_effect_reaches_whom_it_is_for_in_order(caplog: pytest.LogCa
     assert stage.around.calls == [(PEER, HandOffTo(None)), *effects[1:]]
     assert "stepped down: 100% sure" in caplog.messages
     assert stage.driver.drained.is_set()
+
+
+async def test_who_looks_is_shown_what_the_node_shows() -> None:
+    stage = Stage()
+    assert stage.driver.view() == VIEW
+    assert stage.driver.position() == Position(1, 2)
+    assert stage.driver.visible_tables() == {"totals": {"p1": {"value": 3}}}
 
 
 async def test_an_event_from_within_an_effect_waits_for_its_turn() -> None:
