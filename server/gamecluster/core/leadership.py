@@ -35,6 +35,7 @@ from math import inf
 from typing import Protocol
 
 from .effects import Effect, Level, ReadRecord, Say, SendPeer, WriteRecord
+from .insync import Facts, planned_set, successor_of
 from .messages import Follow, Held, Incarnation, Message, Promise, Promised, Record, SealId, name_of
 from .past import Past
 
@@ -62,23 +63,6 @@ class Role(StrEnum):
     leading = "leading"
     reclaiming = "reclaiming"
     electing = "electing"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a decision is based on, gathered by the node. ``now``: monotonic seconds."""
-
-    now: float
-    silence: Callable[[Incarnation], float]
-    reason: Callable[[Incarnation], str]
-    heard_at: Callable[[Incarnation], float]
-    linked: frozenset[Incarnation]
-    draining: frozenset[Incarnation]
-    has_promised: Callable[[Incarnation], bool]
-    knows_sealed: Callable[[Incarnation], bool]
-    is_caught_up: Callable[[Incarnation], bool]
-    revision: Callable[[Incarnation], str]
-    all_committed: bool
 
 
 class SealState(Protocol):
@@ -410,7 +394,7 @@ class Leadership:
             return self._put_on_record(record, facts)
         if self.hand_over is not None:
             return self._decide_hand_over(record, facts)
-        planned = list(record.in_sync) if self.seal.binds else self._planned_set(record, facts)
+        planned = self._planned_set(record, facts)
         if planned != list(record.in_sync):
             return self._write_set(record, planned, "in-sync set", facts)
         # a write of mine on this version settles an unanswered one
@@ -419,40 +403,16 @@ class Leadership:
         return []
 
     def _planned_set(self, record: Record, facts: Facts) -> list[Incarnation]:
-        """Without the suspected (rule 3), with learners that hold everything (rule 4), those that leave last."""
-        patience = self._patience(record, facts)
-        alive = [m for m in record.in_sync if m == self.me or facts.silence(m) <= patience]
-        staying = [m for m in alive if m not in facts.draining and not (m == self.me and self.leaving)]
-        candidates = sorted(
-            m
-            for m in facts.linked
-            if m not in alive
-            and m not in facts.draining
-            and facts.silence(m) <= self.suspect_after
-            and facts.is_caught_up(m)
-        )
-        room = max(0, self.replicas - len(staying))
-        joining = candidates[:room]
-        possible = len([m for m in facts.linked if m not in facts.draining]) + (0 if self.leaving else 1)
-        if len(staying) + len(joining) >= min(self.replicas, possible):
-            alive = [m for m in alive if m not in facts.draining or m == self.me]
-        return alive + joining
-
-    def _patience(self, record: Record, facts: Facts) -> float:
-        """On the smaller side of a partition the leader waits longer, so that the larger side goes on (rule 5).
-
-        Members cut off at the same moment do not become suspects at the same moment: half the time counts here, which is
-        still several heartbeats.
-        """
-        silences = [facts.silence(m) for m in record.in_sync if m != self.me]
-        heard = 1 + sum(1 for s in silences if s <= self.suspect_after / 2)
-        silent = sum(1 for s in silences if self.suspect_after / 2 < s < inf)
-        return self.suspect_after * (2.5 if silent > heard else 1.0)
+        """Under a seal nobody may change it."""
+        if self.seal.binds:
+            return list(record.in_sync)
+        return planned_set(record, facts, self.me, self.leaving, self.replicas, self.suspect_after)
 
     def _decide_hand_over(self, record: Record, facts: Facts) -> list[Effect]:
         assert self.hand_over is not None
-        planned = list(record.in_sync) if self.seal.binds else self._planned_set(record, facts)
-        successor = self._successor(record, facts) if not self.seal.binds else None
+        planned = self._planned_set(record, facts)
+        wanted = self.hand_over.to
+        successor = None if self.seal.binds else successor_of(self.me, wanted, record, facts, self.suspect_after)
         if successor is not None and facts.all_committed and facts.is_caught_up(successor) and not self._attempts:
             members = list(record.in_sync)  # me too: the successor may be dead, and takes me out itself when it leads
             epoch = self._next_epoch(record)
@@ -460,26 +420,12 @@ class Leadership:
         if planned != list(record.in_sync):
             return self._write_set(record, planned, "in-sync set", facts)
         if facts.now >= self.hand_over.until:
-            wanted = self.hand_over.to or "anyone"
             self.hand_over = None
-            return [Say(Level.warning, f"no hand-over to {wanted}: no such pod holds everything, or it is about to go")]
+            said = f"no hand-over to {wanted or 'anyone'}: no such pod holds everything, or it is about to go"
+            return [Say(Level.warning, said)]
         if self._attempts:
             return self._write_set(record, planned, "renew", facts)
         return []
-
-    def _successor(self, record: Record, facts: Facts) -> Incarnation | None:
-        wanted = self.hand_over.to if self.hand_over else None
-        fit = [
-            m
-            for m in record.in_sync
-            if m != self.me
-            and m in facts.linked
-            and m not in facts.draining
-            and facts.silence(m) <= self.suspect_after
-            and (wanted is None or name_of(m) == wanted)
-        ]
-        mine = facts.revision(self.me)
-        return min(fit, key=lambda m: (facts.revision(m) == mine, record.in_sync.index(m)), default=None)
 
     # --- the Lease is lost (rule 12)
 

@@ -19,7 +19,8 @@ from .durability import Durability, Kept
 from .effects import Effect, Level, Say, SendPeer
 from .events import Event
 from .forwarding import Forwarding, Refusal
-from .leadership import NAMED, Facts, Leadership, Role, Takeover
+from .insync import Facts
+from .leadership import NAMED, Leadership, Role, Takeover
 from .membership import Membership
 from .messages import (
     Ack,
@@ -199,6 +200,7 @@ class Node:
             storage=self._storage_state(),
             held=self._held_view(),
             last={"epoch": self.log.last.epoch, "seq": self.log.last.seq},
+            bound=list(self._seal.members) if self._seal.binds else [],
         )
 
     # --- events

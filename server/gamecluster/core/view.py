@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .messages import Fields
 
@@ -67,3 +67,5 @@ class ClusterView(Struct, frozen=True, rename="camel"):
     held: HeldView | None = None
     last: dict[str, int] | None = None
     """Where the asked pod's log ends, ``{"epoch", "seq"}``: what it may have beyond ``seq`` is not committed, as far as it knows."""
+    bound: list[str] = field(default_factory=list)
+    """Incarnations of the seal that keeps the asked pod from writing the record (rule 10); empty: none does."""

@@ -1,0 +1,77 @@
+"""Who is to be in the in-sync set next, and who is to lead it after a hand-over. Pure functions of what a pod sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from .messages import Incarnation, Record, name_of
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a decision is based on, gathered by the node. ``now``: monotonic seconds."""
+
+    now: float
+    silence: Callable[[Incarnation], float]
+    reason: Callable[[Incarnation], str]
+    heard_at: Callable[[Incarnation], float]
+    linked: frozenset[Incarnation]
+    draining: frozenset[Incarnation]
+    has_promised: Callable[[Incarnation], bool]
+    knows_sealed: Callable[[Incarnation], bool]
+    is_caught_up: Callable[[Incarnation], bool]
+    revision: Callable[[Incarnation], str]
+    all_committed: bool
+
+
+def planned_set(
+    record: Record, facts: Facts, me: Incarnation, leaving: bool, replicas: int, suspect_after: float
+) -> list[Incarnation]:
+    """Without the suspected (rule 3), with learners that hold everything (rule 4), those that leave last.
+
+    ``me`` leads; ``leaving``: it is about to go itself. At most ``replicas`` that stay.
+    """
+    patience = _patience(record, facts, me, suspect_after)
+    alive = [m for m in record.in_sync if m == me or facts.silence(m) <= patience]
+    staying = [m for m in alive if m not in facts.draining and not (m == me and leaving)]
+    candidates = sorted(
+        m
+        for m in facts.linked
+        if m not in alive and m not in facts.draining and facts.silence(m) <= suspect_after and facts.is_caught_up(m)
+    )
+    joining = candidates[: max(0, replicas - len(staying))]
+    possible = len(facts.linked - facts.draining) + (0 if leaving else 1)
+    if len(staying) + len(joining) >= min(replicas, possible):
+        alive = [m for m in alive if m not in facts.draining or m == me]
+    return alive + joining
+
+
+def successor_of(
+    me: Incarnation, wanted: str | None, record: Record, facts: Facts, suspect_after: float
+) -> Incarnation | None:
+    """Of the set, by preference of another revision than mine; ``wanted``: only the pod of that name."""
+    fit = [
+        m
+        for m in record.in_sync
+        if m != me
+        and m in facts.linked
+        and m not in facts.draining
+        and facts.silence(m) <= suspect_after
+        and (wanted is None or name_of(m) == wanted)
+    ]
+    mine = facts.revision(me)
+    return min(fit, key=lambda m: (facts.revision(m) == mine, record.in_sync.index(m)), default=None)
+
+
+def _patience(record: Record, facts: Facts, me: Incarnation, suspect_after: float) -> float:
+    """On the smaller side of a partition the leader waits longer, so that the larger side goes on (rule 5).
+
+    Members cut off at the same moment do not become suspects at the same moment: half the time counts here, which is
+    still several heartbeats.
+    """
+    silences = [facts.silence(m) for m in record.in_sync if m != me]
+    heard = 1 + sum(1 for s in silences if s <= suspect_after / 2)
+    silent = sum(1 for s in silences if suspect_after / 2 < s < inf)
+    return suspect_after * (2.5 if silent > heard else 1.0)
