@@ -34,6 +34,12 @@ class Cluster(Protocol):
 
     def tell(self, pod: Incarnation, event: Event) -> None: ...
 
+    def tell_in_order(self, client: Client, event: Event) -> None:
+        """Hands the client's pod an event after all that the client has asked it before."""
+
+    def played(self, stay: str, response: Fields) -> None:
+        """A move of that stay was answered so."""
+
     def violated(self, invariant: str, text: str) -> None: ...
 
 
@@ -77,6 +83,10 @@ class Client:
     def _is_far_ahead(self) -> bool:
         return self.counted and self._made >= self.acknowledged + AHEAD
 
+    def bounds(self) -> tuple[int, int]:
+        """The least and the most that its total may be."""
+        return self.acknowledged, self.acknowledged + self.unknown
+
     def start(self) -> None:
         self._connect(self._life)
 
@@ -117,18 +127,23 @@ class Client:
         if not ok:
             self.refusals[str(response.get("reason"))] += 1
             if response.get("reason") == "player taken":
-                self._cluster.violated("I5", f"{self.player} was refused its own stay: {response}")
+                self._check_taken(response)
             self._soon(self._random.uniform(0.05, 0.3), self._join)
             return
-        stay = response["stay"]
-        if self._stay not in (None, stay):
-            self._cluster.violated(
-                "I5", f"{self.player} came back within the grace, and its stay was another: {response}"
-            )
-        self._stay = stay
+        self._check_stay(response)
+        self._stay = response["stay"]
         self.joined = True
         self.saw(response["epoch"], response["seq"])
         self._fill(life)
+
+    def _check_stay(self, response: Fields) -> None:
+        if self._stay not in (None, response["stay"]):
+            self._cluster.violated(
+                "I5", f"{self.player} came back within the grace, and its stay was another: {response}"
+            )
+
+    def _check_taken(self, response: Fields) -> None:
+        self._cluster.violated("I5", f"{self.player} was refused its own stay: {response}")
 
     def lost(self) -> None:
         """The connection is gone: the pod died, reset it, or closed the topic."""
@@ -226,13 +241,16 @@ class Client:
                 self._cluster.violated("I5", text)
             self._last_value = value
             return
-        if value != n:
-            self._cluster.violated(
-                "I5", f"the {n}th add of {self.player} was answered {response}: lost or doubled moves"
-            )
+        self._check_total(n, response)
         self._answers[n] = response
         while self.acknowledged + 1 in self._answers:
             self.acknowledged += 1
+
+    def _check_total(self, n: int, response: Fields) -> None:
+        if response["value"] != n:
+            self._cluster.violated(
+                "I5", f"the {n}th add of {self.player} was answered {response}: lost or doubled moves"
+            )
 
     def _check_refusal(self, n: int, response: Fields) -> None:
         reason = response.get("reason")

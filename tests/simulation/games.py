@@ -21,9 +21,9 @@ class CounterGame:
     """What ``Runtime`` makes of ``gamecluster.demo:Counter``, by hand: ``add`` adds to the player's own total."""
 
     tick_rate = 0
-    leave_after_seconds = 30.0
 
-    def __init__(self) -> None:
+    def __init__(self, leave_after_seconds: float = 30.0) -> None:
+        self.leave_after_seconds = leave_after_seconds
         self._totals: dict[str, Fields] = {}
 
     def load(self, tables: Tables) -> None:
@@ -53,3 +53,29 @@ class CounterGame:
 
     def schema(self) -> dict[str, Any]:
         return {"totals": {"value": "int"}}
+
+
+class GuestBook(CounterGame):
+    """It also counts how often each player came and went."""
+
+    def __init__(self, leave_after_seconds: float) -> None:
+        super().__init__(leave_after_seconds)
+        self._visits: dict[str, Fields] = {}
+
+    def load(self, tables: Tables) -> None:
+        super().load(tables)
+        self._visits = {player: dict(row) for player, row in tables.get("visits", {}).items()}
+
+    def tables(self) -> Tables:
+        return {**super().tables(), "visits": self._visits}
+
+    def join(self, player_id: str) -> Outcome:
+        joined = super().join(player_id)
+        visits = self._visits.setdefault(player_id, {"came": 0, "went": 0})
+        visits["came"] += 1
+        return Outcome(True, {}, [*joined.ops, ("visits", player_id, dict(visits))])
+
+    def leave(self, player_id: str) -> Outcome:
+        visits = self._visits[player_id]
+        visits["went"] += 1
+        return Outcome(True, {}, [("visits", player_id, dict(visits))])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gamecluster.core.authority import ANSWERS, ANSWERS_TABLE, PLAYERS
 from gamecluster.core.effects import Answer, DeliverPatch, DeliverState, SendPeer
 from gamecluster.core.messages import (
     Ack,
@@ -35,6 +37,15 @@ class Violated(AssertionError):
         self.invariant = invariant
 
 
+@dataclass
+class Stay:
+    """One player's time in the game: from the entry that began it to the one that ended it, by their numbers."""
+
+    player: str
+    began: int
+    ended: int | None = None
+
+
 class Ledger:
     """The one true log: every entry as it was first committed by anybody, and who led which epoch."""
 
@@ -44,6 +55,7 @@ class Ledger:
         self.promises: dict[Incarnation, Promise] = {}
         self.shadow: Tables = {}
         self.last = Position(0, 0)
+        self.stays: dict[str, Stay] = {}
 
     def at(self, seq: int) -> Entry:
         return self.entries[seq - 1]
@@ -76,9 +88,46 @@ def check_commits(ledger: Ledger, life: Life, lease: LeaseApi, lives: dict[Incar
 def _commit(ledger: Ledger, life: Life, entry: Entry) -> None:
     if entry.seq != ledger.last.seq + 1 or entry.epoch < ledger.last.epoch:
         raise Violated("I3", f"{life} committed {entry} after {ledger.last}")
+    former = {key: ledger.shadow.get(PLAYERS, {}).get(key) for table, key, _ in entry.ops if table == PLAYERS}
     ledger.entries.append(entry)
     ledger.last = entry.position
     _apply(ledger.shadow, entry.ops)
+    for player, row in former.items():
+        _note_stay(ledger, entry, player, row)
+
+
+def _note_stay(ledger: Ledger, entry: Entry, player: str, before: Fields | None) -> None:
+    """A stay begins when none is, and nothing of it is left when it has ended."""
+    row = ledger.shadow[PLAYERS].get(player)
+    if before is not None and (row is None or row["stay"] != before["stay"]):
+        ledger.stays[before["stay"]].ended = entry.seq
+        answers = ledger.shadow.get(ANSWERS_TABLE, {})
+        if kept := [key for slot in range(ANSWERS) if (key := f"{player}/{slot}") in answers]:
+            raise Violated("stay", f"{entry} ended the stay of {player}, and these answers are kept: {kept}")
+    if row is not None and (before is None or row["stay"] != before["stay"]):
+        if before is not None or row["stay"] in ledger.stays:
+            raise Violated("stay", f"{entry} began a stay of {player} in {before}")
+        ledger.stays[row["stay"]] = Stay(player, entry.seq)
+
+
+def check_played(ledger: Ledger, name: str, response: Fields) -> None:
+    """A move that was answered ok was applied in the stay in which it was made."""
+    stay, seq = ledger.stays[name], response["seq"]
+    if not stay.began < seq < (stay.ended or seq + 1):
+        raise Violated("stay", f"a move of {stay} was answered {response}")
+
+
+def check_stays(ledger: Ledger) -> None:
+    """The system's tables hold nothing but what the players who are in the game need."""
+    players, answers = ledger.shadow.get(PLAYERS, {}), ledger.shadow.get(ANSWERS_TABLE, {})
+    if strangers := [key for key in answers if key.rpartition("/")[0] not in players]:
+        raise Violated("stay", f"answers of players who are not in the game: {strangers}")
+    current = {row["stay"] for row in players.values()}
+    if current != {name for name, stay in ledger.stays.items() if stay.ended is None}:
+        raise Violated("stay", f"{players}, and the stays are {ledger.stays}")
+    for player, row in ledger.shadow.get("visits", {}).items():
+        if row["came"] - row["went"] != (player in players):
+            raise Violated("stay", f"the game saw {row} of {player}, who is{'' if player in players else ' not'} in it")
 
 
 def check_held_by_all(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import pytest
 
-from gamecluster.core.authority import Authority
+from gamecluster.core.authority import ANSWERS_TABLE, Asked, Authority
 from gamecluster.core.forwarding import Pending
 from gamecluster.core.leadership import Leadership, Role
 from gamecluster.core.membership import Membership
-from gamecluster.core.messages import Promise
+from gamecluster.core.messages import JoinGame, LeaveGame, Move, Promise
 from gamecluster.core.node import Node, Seen
 from gamecluster.core.past import Past
 from gamecluster.core.replication import Log, Replication
@@ -289,6 +289,63 @@ def lowered_epoch_followed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Past, "is_lost", lambda self, record: record.holder is None and not record.never_held)
 
 
+def answers_outlive_the_stay(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13: what the former stay was answered is kept."""
+
+    def end_stay(self: Authority, player: str) -> Any:
+        draft = original(self, player)
+        return replace(draft, ops=[op for op in draft.ops if op[0] != ANSWERS_TABLE])
+
+    original = Authority._end_stay
+    patch.setattr(Authority, "_end_stay", end_stay)
+
+
+def any_connection_leaves(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13: a late word of a connection that was replaced ends the stay."""
+
+    def leave(self: Authority, body: LeaveGame, asked: Asked, now: float) -> Any:
+        row = self._players.get(body.player)
+        if row is not None:
+            asked = replace(asked, origin=row["node"])
+            body = LeaveGame(body.player, row["connection"], body.wanted)
+        return original(self, body, asked, now)
+
+    original = Authority._leave
+    patch.setattr(Authority, "_leave", leave)
+
+
+def any_connection_moves(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13: a move that was made in the former stay is run in the new one."""
+
+    def move(self: Authority, body: Move, asked: Asked) -> Any:
+        row = self._players.get(body.player)
+        if row is None:
+            return original(self, body, asked)
+        draft = original(
+            self,
+            Move(body.player, row["connection"], body.event, body.payload, body.n),
+            replace(asked, origin=row["node"]),
+        )
+        return replace(draft, replies=[asked.reply(r.ok, r.response) for r in draft.replies])
+
+    original = Authority._move
+    patch.setattr(Authority, "_move", move)
+
+
+def the_grace_goes_on(patch: pytest.MonkeyPatch) -> None:
+    """Rule 13: who comes back within the grace is put out when it is over."""
+
+    def join(self: Authority, body: JoinGame, asked: Asked) -> Any:
+        until = self._leave_at.get(body.player)
+        draft = original(self, body, asked)
+        if until is not None and body.player in self._players:
+            self._leave_at[body.player] = until
+        return draft
+
+    original = Authority._join
+    patch.setattr(Authority, "_join", join)
+
+
 def _match(replication: Replication, peer: Any) -> int:
     copy = replication._copies.get(peer)
     return copy.match.seq if copy is not None and copy.match is not None else 0
@@ -322,4 +379,8 @@ MUTANTS = (
     Mutant("a lost Lease is claimed unasked", Family.deleted, reclaimed_unasked),
     Mutant("a newer past is kept back", Family.deleted, newer_past_kept_back),
     Mutant("a lowered epoch is followed", Family.deleted, lowered_epoch_followed),
+    Mutant("answers outlive the stay", Family.leaving, answers_outlive_the_stay, ("stay",)),
+    Mutant("any connection leaves", Family.leaving, any_connection_leaves, ("I5", "stay")),
+    Mutant("any connection moves", Family.leaving, any_connection_moves, ("I5", "stay")),
+    Mutant("the grace goes on", Family.leaving, the_grace_goes_on, ("I5", "stay")),
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from gamecluster.core.authority import PLAYERS
 from gamecluster.core.messages import Incarnation
 
 from . import probe
 from .clients import Client
 from .faults import Trouble
-from .invariants import Violated, visible
+from .guests import Guest
+from .invariants import Violated, check_stays, visible
 from .schedule import Plan
 from .transcript import Transcript
 from .world import MakeNode, World, real_node
@@ -68,18 +70,18 @@ def _run_or_fail(plan: Plan, transcript: Transcript | None, make_node: MakeNode)
 def _run(world: World) -> Result:
     plan = world.plan
     for index in range(plan.players + plan.uncounted):
-        _add_client(world, f"player{index}", index < plan.players).start()
+        _add(world, _player(world, f"player{index}", index < plan.players)).start()
     trouble = Trouble(world)
     world.run_until(plan.seconds)
     quieten(world, trouble)
     converge(world)
-    probes = [_add_client(world, f"probe{index}", True) for index in range(len(world.living()))]
+    probes = [_add(world, _probe(world, f"probe{index}")) for index in range(len(world.living()))]
     ask_every_pod(world, probes)
     check_end(world)
     if plan.seed % 10 == 0:
         check_nothing_happens(world)
     return Result(
-        moves=sum(c.acknowledged for c in world.clients),
+        moves=sum(c.bounds()[0] for c in world.clients),
         unknown=sum(c.unknown for c in world.clients),
         entries=len(world.ledger.entries),
         epochs=world.lease.record.epoch,
@@ -87,11 +89,23 @@ def _run(world: World) -> Result:
     )
 
 
-def _add_client(world: World, player: str, counted: bool) -> Client:
-    plan = world.plan
-    client = Client(world, Random(f"{plan.seed}/{player}"), player, counted, plan.window, plan.think)
+def _add(world: World, client: Client) -> Client:
     world.clients.append(client)
     return client
+
+
+def _player(world: World, name: str, counted: bool) -> Client:
+    plan = world.plan
+    random = Random(f"{plan.seed}/{name}")
+    if not plan.leaves:
+        return Client(world, random, name, counted, plan.window, plan.think)
+    return Guest(world, random, name, counted, plan.window, plan.think, plan.leaves, plan.grace, reuses=plan.ordered)
+
+
+def _probe(world: World, name: str) -> Client:
+    """A player who stays."""
+    plan = world.plan
+    return Client(world, Random(f"{plan.seed}/{name}"), name, True, plan.window, plan.think)
 
 
 def quieten(world: World, trouble: Trouble) -> None:
@@ -133,9 +147,20 @@ def _unsettled(world: World) -> str | None:
         return f"{busy} are not answered; refusals: {refusals}"
     if any(life.position != world.ledger.last for life in living):
         return f"positions: { {str(life): life.position for life in living} }, the end is {world.ledger.last}"
+    if here := [client.player for client in world.clients if _is_still_here(world, client)]:
+        return f"{here} have left, and are in the game"
     if waiting := {str(life): sorted(life.asked) for life in living if life.asked}:
         return f"requests are not answered: {waiting}"
     return None
+
+
+def _is_still_here(world: World, client: Client) -> bool:
+    """It has left, its pod lives, and the stay goes on by the very connection by which it left."""
+    gone = client.gone if isinstance(client, Guest) else None
+    row = world.ledger.shadow.get(PLAYERS, {}).get(client.player)
+    if gone is None or row is None or not world.lives[gone.pod].alive:
+        return False
+    return (row["stay"], row["node"], row["connection"]) == (gone.stay, gone.pod, gone.connection)
 
 
 def ask_every_pod(world: World, probes: list[Client]) -> None:
@@ -170,6 +195,7 @@ def check_end(world: World) -> None:
         raise Violated("I9", f"the record names {holder}, which does not lead")
     if others := [str(life) for life in world.living() if life.node.is_leader and life.incarnation != holder]:
         raise Violated("I1", f"{others} lead beside {holder}")
+    check_stays(world.ledger)
     truth = visible(world.ledger.shadow)
     for life in world.living():
         tables = life.node.visible_tables()
@@ -177,6 +203,7 @@ def check_end(world: World) -> None:
             raise Violated("I3", f"{life} has {tables} at {life.position}; the entries give {truth}")
     for client in world.clients:
         total = truth["totals"].get(client.player, {"value": 0})["value"]
-        if not client.acknowledged <= total <= client.acknowledged + client.unknown:
-            text = f"{client.player} has {total}; {client.acknowledged} were acknowledged, {client.unknown} are unknown"
+        least, most = client.bounds()
+        if not least <= total <= most:
+            text = f"{client.player} has {total}; {least} were acknowledged, {most - least} are unknown"
             raise Violated("I5", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
+from typing import Any
 
 
 class Family(StrEnum):
@@ -21,6 +22,7 @@ class Family(StrEnum):
     deleted = "deleted"  # somebody deletes the Lease, or lowers its epoch
     clocks = "clocks"  # every pod's clock has a speed of its own, and jumps
     scaling = "scaling"  # 5 → 1 → 3 pods while links break
+    leaving = "leaving"  # players leave on purpose, or stay away for longer than the grace, and come back
 
 
 class Kind(StrEnum):
@@ -96,6 +98,8 @@ class Plan:
     think: float
     clocks: tuple[float, float]  # how slow and how fast a pod's clock may run
     faults: tuple[Fault, ...]
+    leaves: float = 0.0  # how likely a player leaves after a move that was answered
+    grace: float = 30.0  # how long a player may be away
 
     def without(self, index: int) -> Plan:
         return replace(self, faults=self.faults[:index] + self.faults[index + 1 :])
@@ -129,14 +133,25 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.deleted: (*_LOST, *_LOST, *_PAUSE[:-1], *_LEASE[:4], Kind.cut, Kind.isolate, Kind.one_way, Kind.hand_off),
     Family.clocks: (*_PAUSE, Kind.clock_jump, Kind.clock_jump, Kind.clock_jump, Kind.isolate, Kind.lease_away),
     Family.scaling: _LINKS,
+    Family.leaving: (
+        *_PROCESS,
+        Kind.reconnect,
+        Kind.pause,
+        Kind.cut,
+        Kind.isolate,
+        Kind.one_way,
+        Kind.hand_off,
+        Kind.drain,
+    ),
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate, Kind.lease_unreachable),
 }
 
 
+_LATEST = (Family.leaving,)
 _LATER = (Family.deleted, Family.clocks, Family.scaling)
-"""Drawn apart from the others, so that the seeds from before they were there mean what they meant."""
+"""Both drawn apart from the others, so that the seeds from before they were there mean what they meant."""
 
-USUAL = (*(f for f in Family if f not in _LATER), Family.everything, Family.everything)
+USUAL = (*(f for f in Family if f not in (*_LATER, *_LATEST)), Family.everything, Family.everything)
 
 
 def plan(seed: int, family: Family | None = None) -> Plan:
@@ -145,10 +160,13 @@ def plan(seed: int, family: Family | None = None) -> Plan:
     later = Random(f"{seed}/lost")
     if later.random() < 0.1 * len(_LATER):
         drawn = later.choice(_LATER)
+    latest = Random(f"{seed}/latest")
+    if latest.random() < 0.07 * len(_LATEST):
+        drawn = latest.choice(_LATEST)
     kind = family or drawn  # drawn in any case: a seed means the same plan whether its family is named or not
     seconds = random.uniform(6.0, 10.0) if kind is Family.outage else random.uniform(2.5, 7.0)
     ordered = random.random() < 0.6
-    return Plan(
+    made = Plan(
         seed=seed,
         family=kind,
         pods=random.choice(_PODS.get(kind, (2, 3, 3, 3, 4, 5))),
@@ -168,6 +186,12 @@ def plan(seed: int, family: Family | None = None) -> Plan:
         clocks=(0.7, 1.4) if kind is Family.clocks else (0.98, 1.02),
         faults=_MAKE.get(kind, _faults)(random, _KINDS[kind], seconds),
     )
+    settle = _SETTLE.get(kind)
+    return replace(made, **settle(Random(f"{seed}/{kind}"))) if settle else made
+
+
+def _leaving(random: Random) -> dict[str, Any]:
+    return {"leaves": random.choice((0.02, 0.1, 0.3)), "grace": random.choice((0.5, 1.0, 2.0, 30.0))}
 
 
 def _faults(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
@@ -216,3 +240,5 @@ def _fault(random: Random, kind: Kind, at: float) -> Fault:
 
 _PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5), Family.scaling: (5,)}
 _MAKE = {Family.outage: _outage, Family.takeovers: _takeovers, Family.scaling: _scaling}
+_SETTLE = {Family.leaving: _leaving}
+"""What a family needs beyond the others' plans."""

@@ -15,13 +15,13 @@ from gamecluster.core import effects as do
 from gamecluster.core import events as happened
 from gamecluster.core.effects import Effect
 from gamecluster.core.events import Event
-from gamecluster.core.messages import Ack, Append, Incarnation, Install, Promised, Record, incarnation, pod_of
+from gamecluster.core.messages import Ack, Append, Fields, Incarnation, Install, Promised, Record, incarnation, pod_of
 from gamecluster.core.node import Node, NodeConfig
 from gamecluster.core.replication import apply
 
 from . import invariants
 from .clients import Answered, Client
-from .games import CounterGame
+from .games import CounterGame, GuestBook
 from .invariants import Ledger, Violated
 from .lease import LeaseApi
 from .life import Life
@@ -38,7 +38,8 @@ MakeNode = Callable[[Incarnation, Plan, Random, float, str], Any]
 
 def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision: str) -> Any:
     config = NodeConfig(suspect_after=plan.suspect_after, replicas=plan.replicas, revision=revision)
-    return Node(me, config, CounterGame(), random, now)
+    game = GuestBook(plan.grace) if plan.leaves else CounterGame()
+    return Node(me, config, game, random, now)
 
 
 class World:
@@ -220,6 +221,14 @@ class World:
 
     def tell(self, pod: Incarnation, event: Event) -> None:
         self.give(pod, self.hear, pod, event)
+
+    def tell_in_order(self, client: Client, event: Event) -> None:
+        assert client.pod is not None
+        client.sending = max(client.sending, self.now + self._client_delay())
+        self.at(client.sending, self.tell, client.pod, event)
+
+    def played(self, stay: str, response: Fields) -> None:
+        invariants.check_played(self.ledger, stay, response)
 
     def violated(self, invariant: str, text: str) -> None:
         raise Violated(invariant, text)
