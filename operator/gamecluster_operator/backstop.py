@@ -1,16 +1,37 @@
-"""Rule 9: what the operator does about the record when the pods don't. Pure; no I/O, no clock.
+"""Rules 9 and 12: what the operator does about the record when the pods don't. Pure; no I/O, no clock.
 
-The pods take over from each other by themselves within a second. The operator steps in only when they did not for ten:
+The pods take over from each other, and reclaim a lost Lease, by themselves within seconds. The operator steps in only when they
+did not for ten:
 
     holder                        in-sync set                               what is written
     alive, or record renewed      any                                       nothing
+    alive, but a seal binds it    of the sealed some certainly dead         the same, with those as dead
     failed, another leads already any                                       nothing (rule 10: it writes the record itself)
     failed 10 s, record unchanged one of it is alive and answers            that one as the holder, epoch + 1
-    failed, or vacant             all certainly dead                        vacant, never held, epoch + 1000 (total loss)
-    vacant after a deletion       one alive, all others certainly dead      that one as the holder, epoch + 1000
+    failed                        all certainly dead                        vacant, never held, epoch + 1000 (total loss)
     failed                        none answers, not all certainly dead      nothing: unreachable is not dead
 
-What counts as *certainly dead*, for an incarnation of the in-sync set:
+The Lease is lost when it is vacant after a deletion, or says a lower epoch than a record that a pod has seen before it. Its own
+set may be outdated then. What counts is the newest record with a holder that any pod knows (``held``):
+
+    all pods there are                   set of that record, and the Lease's           what is written
+    one of them says that it leads       any                                           nothing: it has not read the Lease yet
+    one neither answers nor has ended    any                                           nothing: it may know a newer record
+    all answer or have ended             one neither answers nor is certainly dead     nothing
+                                         some of that record's set alive               of these the one with the longest log, epoch + 1000
+                                         all of it certainly dead                      vacant, never held, epoch + 1000 (total loss)
+
+Why that is safe: each member of the newest set has all that was committed, unless somebody acted on a later record of which no
+living pod knows. Then whatever that one got acknowledged by the others is in a living log: it is the end of the longest, as logs
+of one epoch are beginnings of each other and those of a later epoch have all that was committed before. What a pod acknowledged
+quite alone, by a record that nobody else has read, died with it. So a log outside the set that ends in a later epoch than all of
+the set's is proof of such a record: then nobody is named. The new epoch is above all that may have been promised, and whoever is
+named leads only with the promises of all who live of that set.
+
+With a name goes who of all these is certainly dead (``dead``): it counts like a death certificate, and so frees pods that a seal
+binds to others which can't answer any more (rule 10).
+
+What counts as *certainly dead*, for an incarnation:
 
 1. A later boot answers in the same pod UID (the kubelet never runs two at once).
 2. The kubelet says of that very pod that its container has ended, and this boot can't be a later one (a pod that was restarted
@@ -29,7 +50,7 @@ Every result is written on condition that the Lease still has the version of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .observed import ObservedPod
 from .record import Incarnation, Record, boot_of, name_of, uid_of
@@ -52,41 +73,97 @@ def backstop(
     record: Record,
     pods: Sequence[ObservedPod],
     now: float,
-    not_leading_since: float | None,
+    idle_since: float | None,
     gone_since: Mapping[str, float] | None = None,
     gone_seconds: float = GONE_SECONDS,
 ) -> Record | TotalLoss | None:
     """What to write instead of ``record``, if anything.
 
-    ``not_leading_since``: when this very record (its version too) was first seen without its holder leading, in seconds of
-    the same monotonic clock as ``now``; None while it leads. ``gone_since``: since when pod UIDs of the set are missing.
+    ``idle_since``: when this very record (its version too) was first seen without its holder leading, or with a holder that a
+    seal binds, in seconds of the same monotonic clock as ``now``; None while it leads unbound. ``gone_since``: since when pod
+    UIDs of those who may count are missing.
     """
-    if record.never_held or not_leading_since is None or now - not_leading_since < GRACE_SECONDS:
+    if record.never_held or idle_since is None or now - idle_since < GRACE_SECONDS:
         return None
+    gone = {uid for uid, since in (gone_since or {}).items() if now - max(since, idle_since) >= gone_seconds}
+    dead = tuple(who for who in members(record, pods) if is_certainly_dead(who, pods, gone))
+    if is_lost(record, pods):
+        return _after_loss(record, pods, dead)
     if record.holder is not None and is_alive(record.holder, pods):
+        return _free_from_seal(record, pods, dead)
+    return _after_failure(record, pods, dead)
+
+
+def members(record: Record | None, pods: Iterable[ObservedPod]) -> tuple[Incarnation, ...]:
+    """All whose life or death may matter: by the record, by older ones that pods know, by the seals that bind them."""
+    tellings = [pod.told for pod in pods if pod.told is not None]
+    records = [r for r in (record, *(told.held for told in tellings)) if r is not None]
+    holders = [r.holder for r in records if r.holder is not None]
+    named = [who for r in records for who in r.in_sync]
+    return tuple(dict.fromkeys([*holders, *named, *(who for told in tellings for who in told.bound)]))
+
+
+def newest_held(pods: Iterable[ObservedPod]) -> Record | None:
+    held = [pod.told.held for pod in pods if pod.told is not None and pod.told.held is not None]
+    return max(held, key=lambda record: (record.epoch, record.version), default=None)
+
+
+def is_lost(record: Record, pods: Iterable[ObservedPod]) -> bool:
+    """It does not follow from what was there: deleted and made anew, or its epoch lowered by hand."""
+    if record.holder is None:
+        return not record.never_held
+    newest = newest_held(pods)
+    return newest is not None and record.epoch < newest.epoch and record.version > newest.version
+
+
+def _after_loss(
+    record: Record, pods: Sequence[ObservedPod], dead: tuple[Incarnation, ...]
+) -> Record | TotalLoss | None:
+    newest = newest_held(pods) or record
+    tellings = [pod.told for pod in pods if pod.told is not None]
+    if any(told.leader == name_of(told.incarnation) and told.epoch >= newest.epoch for told in tellings):
         return None
+    if not all(pod.told is not None or pod.ended or pod.unplaced for pod in pods):
+        return None
+    wanted = {*newest.in_sync, *record.in_sync}
+    if not wanted <= {*dead, *(told.incarnation for told in tellings)}:
+        return None
+    able = [told for told in tellings if told.incarnation in newest.in_sync]
+    if not able:
+        return _total_loss(record, newest.in_sync, pods)
+    able.sort(key=lambda told: newest.in_sync.index(told.incarnation))
+    best = max(able, key=lambda told: told.last)
+    if any(told.last[0] > best.last[0] for told in tellings):
+        return None
+    in_sync = (best.incarnation, *(told.incarnation for told in able if told is not best))
+    return Record(record.version, best.incarnation, _epoch(record, pods) + EPOCH_LEAP, in_sync, dead=dead)
+
+
+def _free_from_seal(record: Record, pods: Iterable[ObservedPod], dead: tuple[Incarnation, ...]) -> Record | None:
+    bound = {who for pod in pods if pod.told and pod.told.incarnation == record.holder for who in pod.told.bound}
+    if not bound & set(dead) - set(record.dead):
+        return None
+    return replace(record, dead=tuple(dict.fromkeys([*record.dead, *dead])))
+
+
+def _after_failure(
+    record: Record, pods: Sequence[ObservedPod], dead: tuple[Incarnation, ...]
+) -> Record | TotalLoss | None:
     if leads_off_the_record(record, pods):
         return None
-    gone = {uid for uid, since in (gone_since or {}).items() if now - max(since, not_leading_since) >= gone_seconds}
-    dead = {member for member in record.in_sync if is_certainly_dead(member, pods, gone)}
-    if record.in_sync and len(dead) == len(set(record.in_sync)):
-        return TotalLoss(Record(record.version, None, _epoch(record, pods) + EPOCH_LEAP, (), True), record.in_sync)
-    candidate = next((who for who in record.in_sync if who != record.holder and is_alive(who, pods)), None)
+    if set(record.in_sync) <= set(dead):
+        return _total_loss(record, record.in_sync, pods)
+    in_sync = tuple(who for who in record.in_sync if who != record.holder)
+    candidate = next((who for who in in_sync if is_alive(who, pods)), None)
     if candidate is None:
         return None
-    if record.holder is None:
-        return _name_last_survivor(record, candidate, dead, pods)
-    in_sync = tuple(who for who in record.in_sync if who != record.holder)
-    return Record(record.version, candidate, _epoch(record, pods) + 1, in_sync)
+    return Record(record.version, candidate, _epoch(record, pods) + 1, in_sync, dead=dead)
 
 
-def _name_last_survivor(
-    record: Record, candidate: Incarnation, dead: set[Incarnation], pods: Sequence[ObservedPod]
-) -> Record | None:
-    """A Lease made anew has the set of the status, which may be older than the last one: only who is left of it alone may go on."""
-    if any(who != candidate and who not in dead for who in record.in_sync):
+def _total_loss(record: Record, lost: tuple[Incarnation, ...], pods: Iterable[ObservedPod]) -> TotalLoss | None:
+    if not lost:
         return None
-    return Record(record.version, candidate, _epoch(record, pods) + EPOCH_LEAP, (candidate,))
+    return TotalLoss(Record(record.version, None, _epoch(record, pods) + EPOCH_LEAP, (), True), lost)
 
 
 def leads_off_the_record(record: Record, pods: Iterable[ObservedPod]) -> bool:
@@ -110,4 +187,6 @@ def is_certainly_dead(who: Incarnation, pods: Iterable[ObservedPod], gone: set[s
 
 
 def _epoch(record: Record, pods: Iterable[ObservedPod]) -> int:
-    return max([record.epoch, *(pod.told.epoch for pod in pods if pod.told is not None)])
+    """The highest that is known anywhere."""
+    told = [pod.told for pod in pods if pod.told is not None]
+    return max([record.epoch, *(e for t in told for e in (t.epoch, t.last[0], t.held.epoch if t.held else 0))])

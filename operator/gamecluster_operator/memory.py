@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .backstop import members
 from .labels import Object
 from .observed import Observed, ObservedPod, Telling
 from .record import Record, name_of, uid_of
@@ -19,6 +20,8 @@ class Memory:
     asked_at: float = float("-inf")
     counted_at: float = float("-inf")
     not_leading_since: float | None = None
+    bound_since: float | None = None
+    """Since when a seal binds whoever leads by the very same record."""
     shrinking_since: float | None = None
     named_epoch: int | None = None
     """The epoch in which the operator itself named a leader last."""
@@ -41,11 +44,26 @@ class Memory:
             self.not_leading_since = None
         elif self.not_leading_since is None or observed.record != self._watched:
             self.not_leading_since = now
+        if not is_bound(observed):
+            self.bound_since = None
+        elif self.bound_since is None or observed.record != self._watched:
+            self.bound_since = now
         self._watched = observed.record
-        present = {pod.uid for pod in observed.pods} | observed.strangers
-        members = {uid_of(who) for who in observed.record.in_sync} if observed.record else set()
-        self.gone_since = {uid: self.gone_since.get(uid, now) for uid in members - present}
+        self._watch_gone(observed, now)
         self.ending_since = {pod.uid: self.ending_since.get(pod.uid, now) for pod in observed.pods if pod.deleting}
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when the record is as it is, though it should have changed."""
+        return self.not_leading_since if self.not_leading_since is not None else self.bound_since
+
+    def _watch_gone(self, observed: Observed, now: float) -> None:
+        """While nobody leads, those of older records and sets are kept in mind: a seal may bind somebody to them."""
+        present = {pod.uid for pod in observed.pods} | observed.strangers
+        wanted = {uid_of(who) for who in members(observed.record, observed.pods)}
+        if self.idle_since is not None:
+            wanted |= self.gone_since.keys()
+        self.gone_since = {uid: self.gone_since.get(uid, now) for uid in wanted - present}
 
     def is_leading(self, observed: Observed, now: float, patience_seconds: float) -> bool:
         """As far as anybody can tell: a holder that does not answer the operator, but renews, leads."""
@@ -68,6 +86,17 @@ def confirms(observed: Observed) -> bool:
     if told is None or record is None or record.holder is None:
         return False
     return told.incarnation == record.holder and told.leader == name_of(record.holder)
+
+
+def is_bound(observed: Observed) -> bool:
+    """The pod that the record names can't write it, for a seal."""
+    told = _of_holder(observed)
+    return (
+        told is not None
+        and observed.record is not None
+        and told.incarnation == observed.record.holder
+        and bool(told.bound)
+    )
 
 
 def _denies(observed: Observed) -> bool:

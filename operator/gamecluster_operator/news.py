@@ -44,6 +44,24 @@ def backstop_named(who: Incarnation, before: Incarnation | None, epoch: int) -> 
     return News("BackstopNamed", text, str(epoch), warning=True)
 
 
+def reclaimed(who: Incarnation, before: Incarnation | None, epoch: int) -> News:
+    lost = "its epoch was lowered" if before else "it was deleted"
+    text = (
+        f"the Lease was lost ({lost}) and not all of the last in-sync set are left to reclaim it: named {name_of(who)}, which has "
+        f"the longest log of those that are, at epoch {epoch}"
+    )
+    return News("BackstopNamed", text, str(epoch), warning=True)
+
+
+def freed_from_seal(who: Incarnation, dead: tuple[Incarnation, ...]) -> News:
+    ended = ", ".join(dict.fromkeys(name_of(member) for member in dead))
+    text = (
+        f"{name_of(who)} is bound by a seal, made while the API server was away, to pods that can't answer any more: wrote into the "
+        f"Lease that {ended} as they were then have certainly ended"
+    )
+    return News("SealReleased", text, ",".join((who, *dead)), warning=True)
+
+
 def total_loss(lost: tuple[Incarnation, ...], epoch: int) -> News:
     pods = ", ".join(dict.fromkeys(name_of(who) for who in lost))
     text = (
@@ -60,7 +78,7 @@ def restored(who: Incarnation, lost: tuple[Incarnation, ...], stored: Position) 
 
 
 def lease_restored(epoch: int) -> News:
-    text = f"the Lease was deleted: made it anew, vacant, at epoch {epoch}; the pod that led claims it"
+    text = f"the Lease was deleted: made it anew, vacant, at epoch {epoch}; the pod that led reclaims it"
     return News("LeaseRestored", text, str(epoch), warning=True)
 
 

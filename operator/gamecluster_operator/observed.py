@@ -51,7 +51,10 @@ Position = tuple[int, int]
 
 @dataclass(frozen=True)
 class Telling:
-    """What one pod says of itself and of the cluster (``GET /cluster`` of its admin port). ``stored`` None: nothing, if it knows."""
+    """What one pod says of itself and of the cluster (``GET /cluster`` of its admin port). ``stored`` None: nothing, if it knows.
+
+    ``held``: the newest record with a holder that it has seen; ``last``: where its log ends; ``bound``: whom a seal binds it to.
+    """
 
     incarnation: Incarnation
     leader: str | None = None
@@ -63,17 +66,22 @@ class Telling:
     last_failover: Failover | None = None
     stored: Position | None = None
     knows_stored: bool = False
+    held: Record | None = None
+    last: Position = (0, 0)
+    bound: tuple[Incarnation, ...] = ()
 
 
 @dataclass(frozen=True)
 class ObservedPod:
-    """``running``: its server container has a process, as far as the kubelet has said; ``ended``: the kubelet says it has none."""
+    """``running``: its server container has a process, as far as the kubelet has said; ``ended``: the kubelet says it has none;
+    ``unplaced``: it has no node yet, so nothing of it has ever run."""
 
     name: str
     uid: str
     address: str = ""
     running: bool = False
     ended: bool = False
+    unplaced: bool = False
     ready: bool = False
     deleting: bool = False
     grace_seconds: float = 30.0
@@ -159,13 +167,15 @@ def pod(obj: Object) -> ObservedPod:
     container: Object = next((c for c in status.get("containerStatuses") or [] if c.get("name") == names.CONTAINER), {})
     state, last = container.get("state") or {}, container.get("lastState") or {}
     ended = "terminated" in state or ("waiting" in state and "terminated" in last)
+    conditions = {c.get("type"): c.get("status") for c in status.get("conditions") or []}
     return ObservedPod(
         name=meta["name"],
         uid=meta["uid"],
         address=status.get("podIP") or "",
         running="running" in state,
         ended=ended,
-        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
+        unplaced=conditions.get("PodScheduled") == "False",
+        ready=conditions.get("Ready") == "True",
         deleting="deletionTimestamp" in meta,
         grace_seconds=float(meta.get("deletionGracePeriodSeconds") or 0),
         restarts=int(container.get("restartCount") or 0),
@@ -202,6 +212,9 @@ def telling(answer: Any) -> Telling | None:
             last_failover=_failover(answer.get("lastFailover")),
             stored=(stored := _position(answer.get("stored"))),
             knows_stored=stored is not None or answer.get("storage") == "Ready",
+            held=_held(answer.get("held")),
+            last=_position(answer.get("last")) or (0, 0),
+            bound=tuple(Incarnation(str(who)) for who in answer.get("bound") or ()),
         )
     except (KeyError, TypeError, ValueError, StopIteration, AttributeError):
         return None
@@ -209,6 +222,13 @@ def telling(answer: Any) -> Telling | None:
 
 def _position(answer: Any) -> Position | None:
     return (int(answer["epoch"]), int(answer["seq"])) if isinstance(answer, dict) else None
+
+
+def _held(answer: Any) -> Record | None:
+    if not isinstance(answer, dict):
+        return None
+    in_sync = tuple(Incarnation(str(who)) for who in answer["inSync"])
+    return Record(int(answer["version"]), Incarnation(str(answer["holder"])), int(answer["epoch"]), in_sync)
 
 
 def _failover(answer: Any) -> Failover | None:

@@ -61,7 +61,7 @@ class Reconciler:
         )
         situation = self._situation(body, observed, memory, applied, stood_in)
         await self._tell(body, cluster, situation, [*applied.news, *stood_in.news])
-        unsettled = not confirms(observed) or memory.untold is not None or applied.trouble or applied.waiting
+        unsettled = memory.idle_since is not None or memory.untold is not None or applied.trouble or applied.waiting
         return UNSETTLED_SECONDS if (unsettled and observed.pods) or applied.trouble else None
 
     def _memory(self, key: Key, body: Object) -> Memory:

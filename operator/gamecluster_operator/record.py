@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType
 
-from .labels import IN_SYNC, NEVER_HELD, RESTORE, Object
+from .labels import DEAD, IN_SYNC, NEVER_HELD, RESTORE, Object
 
 Incarnation = NewType("Incarnation", str)
 """One life of one server process: ``<pod name>_<pod UID>_<boot number>``."""
@@ -16,7 +16,7 @@ Incarnation = NewType("Incarnation", str)
 @dataclass(frozen=True)
 class Record:
     """``version``: the Lease's resourceVersion, on which every write is conditional. ``holder`` None: vacant. ``restore``: all that
-    held the GameState were lost, and ``holder`` is to begin with what its storage has."""
+    held the GameState were lost, and ``holder`` is to begin with what its storage has. ``dead``: these have certainly ended."""
 
     version: int
     holder: Incarnation | None
@@ -24,6 +24,7 @@ class Record:
     in_sync: tuple[Incarnation, ...]
     never_held: bool = False
     restore: bool = False
+    dead: tuple[Incarnation, ...] = ()
 
 
 def name_of(who: Incarnation) -> str:
@@ -53,9 +54,10 @@ def read(lease: Object) -> Record:
         version=int(meta.get("resourceVersion") or 0),
         holder=Incarnation(spec["holderIdentity"]) if spec.get("holderIdentity") else None,
         epoch=int(spec.get("leaseTransitions") or 0),
-        in_sync=tuple(Incarnation(i.strip()) for i in (notes.get(IN_SYNC) or "").split(",") if i.strip()),
+        in_sync=_incarnations(notes.get(IN_SYNC)),
         never_held=notes.get(NEVER_HELD) == "true",
         restore=notes.get(RESTORE) == "true",
+        dead=_incarnations(notes.get(DEAD)),
     )
 
 
@@ -64,18 +66,30 @@ def write(lease: Object, record: Record, at: datetime) -> Object:
     changed = copy.deepcopy(lease)
     spec = changed.setdefault("spec", {})
     notes = dict(changed["metadata"].get("annotations") or {})
-    notes.pop(NEVER_HELD, None)
-    notes.pop(RESTORE, None)
+    for note in (NEVER_HELD, RESTORE, DEAD):
+        notes.pop(note, None)
     notes[IN_SYNC] = ",".join(record.in_sync)
     if record.never_held:
         notes[NEVER_HELD] = "true"
     if record.restore:
         notes[RESTORE] = "true"
+    if record.dead:
+        notes[DEAD] = ",".join(record.dead)
     changed["metadata"]["annotations"] = notes
+    if record.holder is None or record.holder != spec.get("holderIdentity"):
+        _begin(spec, record.holder, at)
     spec["leaseTransitions"] = record.epoch
+    return changed
+
+
+def _begin(spec: Object, holder: Incarnation | None, at: datetime) -> None:
+    """The times are for people: who holds already has renewed last when it did so itself."""
     for moment in ("holderIdentity", "acquireTime", "renewTime"):
         spec.pop(moment, None)
-    if record.holder is not None:
+    if holder is not None:
         now = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        spec |= {"holderIdentity": record.holder, "acquireTime": now, "renewTime": now}
-    return changed
+        spec.update({"holderIdentity": holder, "acquireTime": now, "renewTime": now})
+
+
+def _incarnations(note: str | None) -> tuple[Incarnation, ...]:
+    return tuple(Incarnation(who.strip()) for who in (note or "").split(",") if who.strip())

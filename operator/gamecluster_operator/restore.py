@@ -32,9 +32,11 @@ class Beginning:
     stored: Position | None
 
 
-def is_undecided(record: Record) -> bool:
-    """Of a cluster with a storage, before anybody has looked into it."""
-    return record.holder is None and not record.in_sync and not record.never_held
+def is_undecided(record: Record, pods: Sequence[ObservedPod]) -> bool:
+    """Of a cluster with a storage, before anybody has looked into it. Not one that has been held, as far as its pods know."""
+    if record.holder is not None or record.in_sync or record.never_held:
+        return False
+    return all(pod.told is None or pod.told.held is None for pod in pods)
 
 
 def begin(

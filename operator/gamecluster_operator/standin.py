@@ -62,14 +62,15 @@ class StandIn:
         assert seen is not None
 
         def decide(pods: tuple[ObservedPod, ...]) -> Record | backstop.TotalLoss | None:
-            return backstop.backstop(seen, pods, now, memory.not_leading_since, memory.gone_since, gone_seconds)
+            return backstop.backstop(seen, pods, now, memory.idle_since, memory.gone_since, gone_seconds)
 
-        if restore.is_undecided(seen):
+        if restore.is_undecided(seen, observed.pods):
             await self._begin(key, cluster, observed, memory, now, result)
             return
-        decision = decide(observed.pods)
-        if isinstance(decision, backstop.TotalLoss):
-            decision = decide(await self._fresh_pods(key, observed, memory))
+        if decide(observed.pods) is None:
+            return
+        pods = await self._fresh_pods(key, observed, memory)
+        decision = decide(pods)
         if decision is None:
             return
         if isinstance(decision, backstop.TotalLoss):
@@ -78,9 +79,18 @@ class StandIn:
             elif await self._write(key, seen, decision.record):
                 result.lost = decision.lost
                 result.news.append(news.total_loss(decision.lost, decision.record.epoch))
-        elif decision.holder is not None and await self._write(key, seen, decision):
-            memory.named_epoch = decision.epoch
-            result.news.append(news.backstop_named(decision.holder, seen.holder, decision.epoch))
+        elif await self._write(key, seen, decision):
+            self._tell(seen, decision, backstop.is_lost(seen, pods), memory, result)
+
+    def _tell(self, seen: Record, written: Record, was_lost: bool, memory: Memory, result: StoodIn) -> None:
+        assert written.holder is not None
+        if written.holder == seen.holder and written.epoch == seen.epoch:
+            dead = tuple(who for who in written.dead if who not in seen.dead)
+            result.news.append(news.freed_from_seal(written.holder, dead))
+            return
+        memory.named_epoch = written.epoch
+        named = news.reclaimed if was_lost else news.backstop_named
+        result.news.append(named(written.holder, seen.holder, written.epoch))
 
     async def _begin(
         self, key: Key, cluster: GameCluster | None, observed: Observed, memory: Memory, now: float, result: StoodIn
@@ -102,7 +112,7 @@ class StandIn:
             result.news.append(news.total_loss(beginning.lost, beginning.record.epoch))
 
     async def _fresh_pods(self, key: Key, observed: Observed, memory: Memory) -> tuple[ObservedPod, ...]:
-        """A total loss is not declared on the word of a watch that may lag."""
+        """Nothing is decided on the word of a watch that may lag."""
         namespace, name = key
         listed, _ = await self.kube.list("Pod", namespace, f"{names.INSTANCE}={name}")
         mine, _ = sort_pods(listed, observed.objects.get(("StatefulSet", name)))

@@ -182,7 +182,8 @@ def _leader_elected(leader: ObservedPod | None, observed: Observed, situation: S
             "LeaderElected",
             False,
             "Vacant",
-            f"the Lease was deleted and made anew: waiting for {members} to claim it",
+            f"the Lease was deleted and made anew: waiting for {members} to reclaim it. If not all of them are left, the operator names "
+            "the one with the longest log, once every pod answers or has certainly ended",
         )
     return (
         "LeaderElected",

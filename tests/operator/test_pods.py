@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gamecluster_operator.observed import ObservedPod, telling
+from gamecluster_operator.observed import ObservedPod, pod, telling
 from gamecluster_operator.pods import AdminPods
+from gamecluster_operator.record import Incarnation, Record
 
 CLUSTER = {
     "cluster": "arena",
@@ -82,6 +83,27 @@ async def test_a_pod_tells_who_it_is_and_what_it_knows(served: tuple[Admin, Admi
     )
     last = told.last_failover
     assert last is not None and last.milliseconds() == {"claimMilliseconds": 10, "takeoverMilliseconds": 21}
+    assert (told.held, told.last, told.bound) == (None, (0, 0), ())
+
+
+def test_a_pod_tells_of_the_last_record_it_knows_of_its_log_and_of_its_seal() -> None:
+    held = {"version": 31, "holder": "arena-0_a_1", "epoch": 7, "inSync": ["arena-0_a_1", "arena-1_b_2"]}
+    told = telling({**CLUSTER, "held": held, "last": {"epoch": 7, "seq": 12}, "bound": ["arena-0_a_1"]})
+    assert told is not None
+    assert told.held == Record(
+        31, Incarnation("arena-0_a_1"), 7, (Incarnation("arena-0_a_1"), Incarnation("arena-1_b_2"))
+    )
+    assert (told.last, told.bound) == ((7, 12), ("arena-0_a_1",))
+    assert telling({**CLUSTER, "held": {"version": 31}}) is None, "half an answer is none"
+
+
+def test_a_pod_without_a_node_has_never_run() -> None:
+    meta = {"name": "arena-1", "uid": "b"}
+    pending = {"conditions": [{"type": "PodScheduled", "status": "False"}]}
+    assert pod({"metadata": meta, "status": pending}).unplaced
+    placed = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
+    assert not pod({"metadata": meta, "status": placed}).unplaced
+    assert not pod({"metadata": meta, "status": {}}).unplaced
 
 
 async def test_a_wrong_token_an_unknown_answer_and_no_answer_are_only_unknown(served: tuple[Admin, AdminPods]) -> None:

@@ -468,6 +468,116 @@ async def test_a_lease_is_not_called_never_held_while_a_running_pod_does_not_ans
     assert world.condition("Reconciling") == ("True", "Retrying")
 
 
+async def test_a_lease_that_is_deleted_while_its_leader_dies_goes_to_the_longest_log_that_is_left() -> None:
+    world = World()
+    await world.play()
+    world.kube.remove("Lease", "arena-gamestate")
+    world.run_pod(0, boot=2)
+    world.lose_leader()
+    world.pods.tells["pod2"] = replace(world.pods.tells["pod2"], last=(1, 9))
+    await world.look()
+    await world.look()
+    await world.look(9)
+    assert world.record[0] is None
+    assert world.condition("LeaderElected") == ("False", "Vacant")
+    assert "waiting for arena-0, arena-1, arena-2 to reclaim it" in world.message("LeaderElected")
+    await world.look(1.5)
+    assert world.record == (world.who(2), 1001, f"{world.who(2)},{world.who(1)}")
+    assert world.dead == world.who(0)
+    named = next(said for said in world.said if "the Lease was lost (it was deleted)" in said)
+    assert "named arena-2, which has the longest log" in named
+    world.hold(2, 1001, 2, 1)
+    await world.settle()
+    assert world.condition("LeaderElected") == ("True", "Leading")
+
+
+async def test_a_lost_lease_waits_for_a_pod_of_which_nobody_knows_what_it_knows() -> None:
+    world = World()
+    await world.play()
+    world.kube.remove("Lease", "arena-gamestate")
+    world.run_pod(0, boot=2)
+    world.run_pod(3)
+    world.silence(3)
+    world.lose_leader()
+    for _ in range(20):
+        await world.look(10)
+    assert world.record[0] is None
+    world.end_container(3)
+    await world.look(1)
+    assert world.record[0] == world.who(1)
+
+
+async def test_an_epoch_that_was_lowered_while_the_leader_died_is_put_right() -> None:
+    world = World()
+    await world.play()
+    world.hold(1, 7, 1, 0, 2)
+    await world.settle()
+    world.write_record(world.who(1), 3, [world.who(i) for i in (1, 0, 2)])
+    world.run_pod(1, boot=2)
+    world.lose_leader()
+    await world.look()
+    await world.look(11)
+    assert world.record == (world.who(0), 1007, f"{world.who(0)},{world.who(2)}")
+    assert "(its epoch was lowered)" in world.said[-1]
+
+
+async def test_a_game_of_which_a_pod_knows_is_not_begun_from_the_storage_though_its_lease_says_nothing() -> None:
+    world = World(storage={"type": "Volume"})
+    await world.play()
+    for uid, told in list(world.pods.tells.items()):
+        world.pods.tells[uid] = replace(told, leader=None, knows_stored=True, stored=(1, 0))
+    world.write_record(None, 1, [])
+    await world.look()
+    await world.look(11)
+    assert world.record[1:] == (1001, f"{world.who(0)},{world.who(1)},{world.who(2)}")
+    assert names.RESTORE not in world.kube.one("Lease", "arena-gamestate")["metadata"]["annotations"]
+
+
+# --- seals ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_last_of_a_sealed_set_is_freed_when_the_others_are_certainly_dead() -> None:
+    world = World()
+    await world.play()
+    sealed = tuple(world.who(i) for i in range(3))
+    for i in (0, 1):
+        world.remove_pod(i)
+        world.run_pod(i, uid=f"new{i}")
+    world.pods.tells["pod2"] = replace(world.pods.tells["pod2"], leader=None, bound=sealed)
+    await world.look()
+    await world.look(11)
+    assert world.record == (world.who(2), 2, f"{world.who(1)},{world.who(2)}")
+    await world.look(1)
+    await world.look(58)
+    assert world.dead == "", "they may still run: they have been gone for less than a minute"
+    await world.look(3)
+    assert world.dead == f"{world.who(0)},{world.who(1)}"
+    assert "SealReleased" in world.events
+    assert "wrote into the Lease that arena-0, arena-1 as they were then have certainly ended" in world.said[-1]
+    world.kube.writes.clear()
+    for _ in range(30):
+        await world.look(10)
+    assert [write for write in world.kube.writes if write[1] == "Lease"] == [], "once is enough"
+
+
+async def test_a_leader_that_a_seal_binds_to_the_dead_is_freed_as_well() -> None:
+    world = World()
+    await world.play()
+    sealed = tuple(world.who(i) for i in range(3))
+    world.pods.tells["pod0"] = replace(world.pods.tells["pod0"], bound=sealed)
+    for i in (1, 2):
+        world.remove_pod(i)
+        world.run_pod(i, uid=f"new{i}")
+    await world.look()
+    assert await world.look(10) is not None, "it is looked at again soon"
+    await world.look(59)
+    assert world.dead == ""
+    await world.look(2)
+    assert world.record == (world.who(0), 1, ",".join(sealed))
+    assert world.dead == f"{world.who(1)},{world.who(2)}"
+    assert world.condition("LeaderElected") == ("True", "Leading")
+
+
 async def test_a_held_lease_is_never_applied() -> None:
     world = World()
     await world.play()

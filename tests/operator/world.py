@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from gamecluster_operator import labels as names
 from gamecluster_operator.labels import Object
 from gamecluster_operator.observed import Failover, Telling
 from gamecluster_operator.reconciler import Reconciler
-from gamecluster_operator.record import Incarnation
+from gamecluster_operator.record import Incarnation, Record
 from gamecluster_operator.settings import Settings
 from gamecluster_operator.status import condition
 from gamecluster_operator.store import Store
@@ -123,7 +124,8 @@ class World:
     def hold(self, leader: int, epoch: int, *in_sync: int, failover: Failover | None = None, players: int = 0) -> None:
         """The pods' own record: ``leader`` has written it, and all who answer say so."""
         living = {t.incarnation.split("_")[0]: t.incarnation for t in self.pods.tells.values()}
-        self.write_record(living[f"arena-{leader}"], epoch, [living.get(f"arena-{i}", self.who(i)) for i in in_sync])
+        holder, members = living[f"arena-{leader}"], [living.get(f"arena-{i}", self.who(i)) for i in in_sync]
+        version = self.write_record(holder, epoch, members)
         for uid, told in list(self.pods.tells.items()):
             self.pods.tells[uid] = Telling(
                 told.incarnation,
@@ -134,13 +136,22 @@ class World:
                 players=players,
                 connections=players,
                 last_failover=failover,
+                held=Record(version, holder, epoch, tuple(members)),
+                last=(epoch, 1),
             )
 
-    def write_record(self, holder: str | None, epoch: int, in_sync: list[Incarnation]) -> None:
+    def lose_leader(self) -> None:
+        """No pod leads any more, as far as any of them says."""
+        for uid, told in list(self.pods.tells.items()):
+            self.pods.tells[uid] = replace(told, leader=None)
+
+    def write_record(self, holder: str | None, epoch: int, in_sync: list[Incarnation]) -> int:
+        """Returns its version."""
         lease = copy.deepcopy(self.kube.one("Lease", "arena-gamestate"))
         lease["metadata"]["annotations"] = {names.IN_SYNC: ",".join(in_sync)}
         lease["spec"] |= {"holderIdentity": holder, "leaseTransitions": epoch}
         self.kube.put(lease)
+        return int(self.kube.one("Lease", "arena-gamestate")["metadata"]["resourceVersion"])
 
     def renew(self) -> None:
         lease = copy.deepcopy(self.kube.one("Lease", "arena-gamestate"))
@@ -174,6 +185,11 @@ class World:
     @property
     def said(self) -> list[str]:
         return [obj["message"] for (kind, _, _), obj in self.kube.objects.items() if kind == "Event"]
+
+    @property
+    def dead(self) -> str:
+        """Whom the Lease calls dead."""
+        return str(self.kube.one("Lease", "arena-gamestate")["metadata"]["annotations"].get(names.DEAD, ""))
 
     @property
     def record(self) -> tuple[str | None, int, str]:
