@@ -26,7 +26,7 @@ from tests.process.network import HUB, Network, inside
 from tests.process.players import Player, answered_after, judge
 
 from gamecluster.chaos.figures import figures
-from gamecluster.chaos.target import Fault, Place, health
+from gamecluster.chaos.target import Place, health
 from gamecluster.shell.lease_file import create_vacant
 
 NODES = 3
@@ -37,9 +37,7 @@ HEAL_SECONDS = 40.0
 
 
 class Cluster:
-    """Three nodes, each at its place of the network. A target of ``gamecluster chaos``, as far as looking goes."""
-
-    faults: frozenset[Fault] = frozenset()
+    """Three nodes, each at its place of the network: ``places`` is what ``health`` looks at."""
 
     def __init__(self, network: Network, data: Path) -> None:
         self.network = network
@@ -71,9 +69,6 @@ class Cluster:
             Place(f"cut-{i}", f"ws://{host}:{PORT}/socket", f"http://{host}:{ADMIN_PORT}", self._processes[i].pid)
             for i, host in enumerate(hosts)
         ]
-
-    def scale(self, count: int) -> None:
-        raise NotImplementedError
 
     def view(self, number: int) -> dict[str, object]:
         return self.places()[number].ask("GET", "/cluster")

@@ -21,7 +21,7 @@ from tests.process.network import inside
     ids="+".join,
 )
 def test_nodes_cut_from_each_other_lose_nothing_and_find_each_other_again(situations: list[str]) -> None:
-    line = inside("tests.process.cuts", ["--inside", *situations, f"--seed={random.randrange(2**20)}"])
+    line = inside("tests.process.cuts", ["--inside", "--strict", *situations, f"--seed={random.randrange(2**20)}"])
     path = f"{ROOT / 'server'}:{ROOT}"
     run = subprocess.run(
         line, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=110, check=False
