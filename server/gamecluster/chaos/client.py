@@ -14,6 +14,8 @@ from websockets.exceptions import WebSocketException
 Payload = dict[str, Any]
 ANSWER_SECONDS = 3.0
 EVENTS_AT_MOST = 10_000
+LOOKS = 6
+"""In so many pieces an answer is waited for: if it was this process that stood still, it is read before the next one."""
 
 
 class Refused(Exception):
@@ -76,6 +78,22 @@ class Socket:
             await self._connection.send(frame)
         except WebSocketException as error:
             raise ConnectionError(str(error)) from error
+
+    async def is_there(self, seconds: float) -> bool:
+        """Whether the other side answers a heartbeat in so many seconds, or has closed the socket: it did not hang then."""
+        beat = asyncio.create_task(self.push("phoenix", "heartbeat", {}))
+        try:
+            for _ in range(LOOKS):
+                if (await asyncio.wait([beat], timeout=seconds / LOOKS))[0]:
+                    return True
+            return False
+        finally:
+            beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
+
+    def abort(self) -> None:
+        """Ends it at once, without a goodbye: what waits for an answer gets a ConnectionError."""
+        self._connection.transport.abort()
 
     async def closed(self) -> int | None:
         """Waits until the socket is closed; returns the close code."""

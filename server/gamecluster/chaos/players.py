@@ -24,6 +24,11 @@ RETRY_SECONDS = (0.0, 0.02, 0.05, 0.1, 0.2)
 RETRIABLE = ("no leader", "rate limited", "overloaded")
 PATIENCE_SECONDS = 1.5
 """How long a node may answer that it can't serve now before the player goes elsewhere: above any failover."""
+DOUBT_SECONDS = 0.25
+"""How long a move waits before its node is asked by a heartbeat whether it is there. Most take a tenth of it."""
+HANG_SECONDS = 0.8
+"""How long that answer may take. A node gives it at once, even while moves wait for another node to take over: who waits
+there has to stay. A loop that stands still for 300 ms does not hang: this is well above twice that. The page has the same."""
 REFUSALS_AT_MOST = 100
 ADDED_AT_MOST = 1_000_000
 
@@ -144,7 +149,7 @@ class Player:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return await socket.push("game", event, payload)
+                return await _answer(socket, event, payload)
             except Refused as refused:
                 if refused.reason not in RETRIABLE or time.monotonic() > deadline:
                     raise
@@ -183,6 +188,19 @@ class Player:
             self.violations.append(
                 f"{self.name}: was shown {value} at {epoch}/{seq}, more than it ever moved: {settled}"
             )
+
+
+async def _answer(socket: Socket, event: str, payload: Payload) -> Payload:
+    """As ``socket.push``, but raises ConnectionError soon when the node hangs."""
+    pushing = asyncio.create_task(socket.push("game", event, payload))
+    try:
+        while not (await asyncio.wait([pushing], timeout=DOUBT_SECONDS))[0]:
+            if not await socket.is_there(HANG_SECONDS):
+                socket.abort()
+        return await pushing
+    finally:
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
 
 
 def answered_after(player: Player, moment: float) -> float | None:
