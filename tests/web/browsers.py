@@ -79,7 +79,8 @@ class Player:
             self.page.keyboard.up(key)
 
     def at_rest(self) -> tuple[float, float]:
-        """Its place, once no move is on its way."""
+        """Its place, once it is listed, which is a moment after the join, and no move is on its way."""
+        wait(lambda: self.name in self.ships(), f"{self.name}'s ship is listed")
         places: list[tuple[float, float]] = []
 
         def is_still() -> bool:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { backoff, originOf, serverAt, Servers } from "../../server/gamecluster/web/connection.js";
+import { backoff, originOf, Pulse, serverAt, Servers } from "../../server/gamecluster/web/connection.js";
 import { Identity } from "../../server/gamecluster/web/identity.js";
 import { Tab } from "./support.mjs";
 
@@ -34,6 +34,59 @@ test("a new list keeps the turn at the same server, or begins if it is gone", ()
   assert.equal(servers.current.name, "b");
   servers.replace([list[0], list[2]]);
   assert.equal(servers.current.name, "a");
+});
+
+/** A pulse that asked at 0, and what it said at each look, every 50 ms until `end`; `at(now, pulse)` may tell it more. */
+function looks(end, { unanswered = () => 0, at = () => {} } = {}) {
+  const pulse = new Pulse({ heartbeatMilliseconds: 500, doubtMilliseconds: 250, silenceMilliseconds: 800 });
+  const said = [];
+  pulse.asked(0);
+  for (let now = 50; now <= end; now += 50) {
+    at(now, pulse);
+    const verdict = pulse.look(now, unanswered(now));
+    if (verdict === "ask") pulse.asked(now);
+    if (verdict !== null) said.push([now, verdict]);
+  }
+  return said;
+}
+
+function answersAll(now, pulse) {
+  pulse.heard();
+  pulse.answered(now);
+}
+
+test("a server that answers is asked every half second", () => {
+  assert.deepEqual(looks(1600, { at: answersAll }), [[500, "ask"], [1000, "ask"], [1500, "ask"]]);
+});
+
+test("while a move waits, it is asked four times a second, and kept if it answers", () => {
+  const verdicts = looks(2400, { at: answersAll, unanswered: (now) => Math.max(0, now - 100) });
+  assert.deepEqual(verdicts.map(([now]) => now), [350, 600, 850, 1100, 1350, 1600, 1850, 2100, 2350]);
+  assert.ok(verdicts.every(([, verdict]) => verdict === "ask"));
+});
+
+test("a server that hangs is given up 1.15 s after the first move that it did not answer, at the latest", () => {
+  for (const hangs of [100, 150, 200, 250, 300, 350, 400, 450, 500]) {
+    const verdicts = looks(2000, {
+      at: (now, pulse) => now < hangs && answersAll(now, pulse),
+      unanswered: (now) => Math.max(0, now - hangs),
+    });
+    const [at] = verdicts.find(([, verdict]) => verdict === "give up");
+    assert.ok(at >= hangs + 750 && at <= hangs + 1150, `hung at ${hangs}, given up at ${at}`);
+  }
+});
+
+test("any frame is a sign of life", () => {
+  assert.deepEqual(looks(3000, { at: (now, pulse) => now % 700 === 0 && pulse.heard() }), []);
+});
+
+test("a page that stood still accuses nobody: it looks again first", () => {
+  const pulse = new Pulse({ heartbeatMilliseconds: 500, doubtMilliseconds: 250, silenceMilliseconds: 800 });
+  pulse.asked(0);
+  assert.equal(pulse.look(60_000, 0), null);
+  pulse.heard();
+  pulse.answered(60_001);
+  assert.equal(pulse.look(60_050, 0), "ask");
 });
 
 test("an address names its server by host, and has a web origin", () => {

@@ -22,8 +22,12 @@ const DEFAULTS = {
   limit: 64, // unanswered moves; one more is refused
   connectMilliseconds: 1500, // until a handshake is given up
   joinMilliseconds: 2000,
+  // A node answers a heartbeat at once, even while moves wait for another node to take over: no answer means that this one
+  // hangs. A loop that stands still for 300 ms does not, so the silence is well above twice that. As the doubt comes early, a
+  // node that hangs is given up after 1.15 s by those who play, and after 1.35 s by those who watch (looks every 50 ms included).
   heartbeatMilliseconds: 500,
-  silenceMilliseconds: 1000, // without a sign of life: the node is given up
+  doubtMilliseconds: 250, // while a move has been waiting for so long, a heartbeat as often; most moves take a tenth of it
+  silenceMilliseconds: 800, // after a heartbeat, without a sign of life: the node is given up
   answerMilliseconds: 10_000, // for a push
   patienceMilliseconds: 500, // with a node that takes no moves, such as one that knows no leader
   refreshMilliseconds: 30_000, // between looks at /servers
@@ -156,6 +160,7 @@ export class Client {
       received: ([joinRef, ref, topic, event, payload]) => {
         this.#channels.get(topic)?.received(joinRef, ref, event, payload);
       },
+      unanswered: (now) => this.#moves.unansweredFor(now),
       ticked: () => this.#ticked(session),
       beaten: (milliseconds) => this.#beaten(session, milliseconds),
     });

@@ -64,18 +64,61 @@ export function originOf(url) {
   return new URL(url.replace(/^ws/, "http")).origin;
 }
 
+const LOOK_MILLISECONDS = 50; // how late a silence may be noticed
+
 /**
- * One socket, from the handshake until it is lost. Asks every `heartbeatMilliseconds` whether the other side is there;
- * no sign of life for `silenceMilliseconds` after such a question, and it is given up.
+ * Whether the other side is there: asks it every `heartbeatMilliseconds`, or, while a move waits for longer, every
+ * `doubtMilliseconds`; `silenceMilliseconds` after a question without any sign of life, gives it up. Decides, sends
+ * nothing; all times are milliseconds.
  */
+export class Pulse {
+  #waits = false; // for an answer
+  #askedAt = 0;
+  #lookedAt = 0;
+  #silentFor = 0;
+
+  constructor({ heartbeatMilliseconds, doubtMilliseconds, silenceMilliseconds }) {
+    this.heartbeat = heartbeatMilliseconds;
+    this.doubt = doubtMilliseconds;
+    this.silence = silenceMilliseconds;
+  }
+
+  asked(now) {
+    this.#waits = true;
+    this.#askedAt = this.#lookedAt = now;
+    this.#silentFor = 0;
+  }
+
+  /** Any frame is a sign of life. */
+  heard() {
+    this.#silentFor = 0;
+  }
+
+  /** Returns how long the answer took. */
+  answered(now) {
+    this.#waits = false;
+    return now - this.#askedAt;
+  }
+
+  /** What to do now: "ask", "give up", or null. `unanswered`: for how long the oldest move has been waiting. */
+  look(now, unanswered) {
+    // A page that stood still accuses nobody: what came meanwhile may be read after this look, and before the next.
+    this.#silentFor += Math.min(now - this.#lookedAt, this.silence / 2);
+    this.#lookedAt = now;
+    if (this.#waits) return this.#silentFor > this.silence ? "give up" : null;
+    const interval = unanswered >= this.doubt ? this.doubt : this.heartbeat;
+    return now - this.#askedAt >= interval ? "ask" : null;
+  }
+}
+
+/** One socket, from the handshake until it is lost, or until its `Pulse` is. */
 export class Session {
   isOpen = false;
   #socket = null;
   #finish = () => {};
   #worksSince = null;
-  #heardAt = 0;
-  #tickedAt = 0;
-  #beat = { ref: null, at: 0 }; // ref: null once it was answered
+  #pulse = null;
+  #beatRef = null;
 
   constructor(server, options, wire) {
     this.server = server;
@@ -83,7 +126,10 @@ export class Session {
     this.wire = wire;
   }
 
-  /** Resolves with `{reason, code, workedFor}` when the socket is gone. `handlers`: opened, received(frame), ticked, beaten(ms). */
+  /**
+   * Resolves with `{reason, code, workedFor}` when the socket is gone. `handlers`: opened, received(frame), ticked, beaten(ms),
+   * and `unanswered(now)`, which says for how many milliseconds the oldest move has been waiting.
+   */
   run(handlers) {
     return new Promise((resolve) => {
       const giveUp = setTimeout(() => this.lost("no connection"), this.options.connectMilliseconds);
@@ -97,10 +143,10 @@ export class Session {
       };
       const opened = () => {
         clearTimeout(giveUp);
-        ticking = setInterval(() => this.#tick(handlers), this.options.heartbeatMilliseconds / 2);
+        ticking = setInterval(() => this.#tick(handlers), LOOK_MILLISECONDS);
         this.isOpen = true;
-        this.#tickedAt = performance.now();
-        this.#sendBeat();
+        this.#pulse = new Pulse(this.options);
+        this.#ask();
         handlers.opened();
       };
       this.#connect(opened, (text) => this.#received(text, handlers));
@@ -146,30 +192,22 @@ export class Session {
 
   #received(text, handlers) {
     const frame = JSON.parse(text);
-    this.#heardAt = performance.now();
+    this.#pulse.heard();
     if (frame[2] !== "phoenix") handlers.received(frame);
-    else if (frame[1] === this.#beat.ref) this.#beatAnswered(handlers);
-  }
-
-  #beatAnswered(handlers) {
-    this.#beat.ref = null;
-    handlers.beaten(performance.now() - this.#beat.at);
+    else if (frame[1] === this.#beatRef) handlers.beaten(this.#pulse.answered(performance.now()));
   }
 
   #tick(handlers) {
-    const { heartbeatMilliseconds, silenceMilliseconds } = this.options;
     const now = performance.now();
-    const slept = now - this.#tickedAt > silenceMilliseconds + heartbeatMilliseconds;
-    this.#tickedAt = now;
-    if (slept) this.#beat.ref = null; // this page slept: that accuses nobody
-    const isWaiting = this.#beat.ref !== null;
-    if (isWaiting && now - Math.max(this.#beat.at, this.#heardAt) > silenceMilliseconds) this.lost("silence");
-    else if (!isWaiting && now - this.#beat.at > heartbeatMilliseconds * 0.9) this.#sendBeat();
+    const verdict = this.#pulse.look(now, handlers.unanswered(now));
+    if (verdict === "ask") this.#ask();
+    else if (verdict === "give up") this.lost("silence");
     handlers.ticked();
   }
 
-  #sendBeat() {
-    this.#beat = { ref: this.wire.nextRef(), at: performance.now() };
-    this.send([null, this.#beat.ref, "phoenix", "heartbeat", {}]);
+  #ask() {
+    this.#beatRef = this.wire.nextRef();
+    this.#pulse.asked(performance.now());
+    this.send([null, this.#beatRef, "phoenix", "heartbeat", {}]);
   }
 }
