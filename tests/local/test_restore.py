@@ -10,7 +10,7 @@ import pytest
 from gamecluster.core.messages import Incarnation, Position, Record
 from gamecluster.errors import ConfigurationError
 from gamecluster.local import plan
-from gamecluster.local.backstop import is_total_loss
+from gamecluster.local.backstop import Told, is_total_loss
 from gamecluster.local.lease import Store
 from gamecluster.local.restore import ASK_SECONDS, Shelf, begin
 
@@ -73,10 +73,19 @@ def test_whatever_they_say_nobody_is_named_who_has_less_than_another() -> None:
 
 
 def test_a_loss_is_total_only_when_all_of_the_set_are_dead() -> None:
-    assert not is_total_loss(LOST, {"arena-1": B1})
-    assert is_total_loss(LOST, {"arena-0": A2, "arena-2": C1})
-    assert is_total_loss(UNDECIDED, {"arena-0": A1})
-    assert not is_total_loss(Record(3, None, 0, (), never_held=True), {})
+    assert not is_total_loss(LOST, {"arena-1": B1}, {})
+    assert is_total_loss(LOST, {"arena-0": A2, "arena-2": C1}, {})
+    assert is_total_loss(UNDECIDED, {"arena-0": A1}, {A1: Told()})
+    assert not is_total_loss(Record(3, None, 0, (), never_held=True), {}, {})
+
+
+def test_what_a_node_has_in_memory_is_not_restored_from_a_storage_though_the_lease_says_nothing() -> None:
+    assert not is_total_loss(UNDECIDED, {"arena-0": A1}, {A1: Told(held=LOST)})
+
+
+def test_it_goes_on_above_every_epoch_that_a_node_knows() -> None:
+    begun = begin(LOST, {A2: EMPTY, B2: EMPTY, C2: EMPTY}, NAMES, 0.0, True, above=40)
+    assert begun == Record(17, None, 1040, (), never_held=True)
 
 
 def made(tmp_path: Path, **environment: str) -> plan.Plan:

@@ -214,7 +214,7 @@ async def test_a_living_member_of_the_set_is_named_when_the_leader_is_dead(tmp_p
         await cluster.supervisor.stop("arena-0")
         await cluster.watch.look(cluster.client)
         cluster.now += 10.0
-        await cluster.until_record(Record(3, other, 4, (other,)))
+        await cluster.until_record(Record(3, other, 4, (other,), dead=(holder,)))
         assert cluster.heard("backstop", "arena-1")
 
 

@@ -1,25 +1,33 @@
-"""Rule 9, played locally: what happens when a leader's process is gone and no other node takes over.
+"""Rules 9 and 12, played locally: what happens when a leader's process is gone, or the Lease is lost, and no node goes on.
 
-| record                  | who lives                     | after 10 s without the holder                    |
-| ----------------------- | ----------------------------- | ------------------------------------------------ |
-| never held              | any                           | nothing: the nodes claim it themselves           |
-| held                    | the holder                    | nothing                                          |
-| held                    | some other of the in-sync set | the first of them in the record's order is named |
-| vacant after a deletion | one of the in-sync set        | that one is named, alone, epoch + 1000           |
-| vacant after a deletion | several of the in-sync set    | nothing: they claim it together                  |
-| any other               | none of the in-sync set       | what ``restore.py`` says of the storage; without |
-|                         |                               | one: vacant, never held, epoch + 1000            |
+A process that is not running is certainly dead: its parent has reaped it.
 
-Never is anyone named outside the in-sync set. The result is to be written on the very version that was judged.
+| record                  | who lives                     | after 10 s without the holder                                  |
+| ----------------------- | ----------------------------- | -------------------------------------------------------------- |
+| never held              | any                           | nothing: the nodes claim it themselves                         |
+| held                    | the holder, and answers       | nothing; if a seal binds it to dead ones: the same, with those |
+| held                    | one that leads already        | nothing (rule 10: it writes the record itself)                 |
+| held                    | some other of the in-sync set | the first that answers, in the record's order, is named        |
+| lost                    | one that says that it leads   | nothing: it has not read the Lease yet                         |
+| lost                    | one that does not answer      | nothing: it may know a newer record                            |
+| lost, and all answer    | some of the newest set        | of these the one with the longest log is named, epoch + 1000   |
+| any other               | none of the set               | what ``restore.py`` says of the storage; without               |
+|                         |                               | one: vacant, never held, epoch + 1000                          |
+
+Lost: vacant after a deletion, or with an epoch lower than that of a record which a node has seen before it. The newest set is that
+of the newest record with a holder which any node knows; why its longest log has all that was acknowledged, the operator's backstop
+says. Never is anyone named outside that set. With a name goes who is dead (``dead``), which frees those whom a seal binds to them
+(rule 10). The result is to be written on the very version that was judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-import msgspec
+from msgspec.structs import replace
 
-from ..core.messages import Incarnation, Record
+from ..core.messages import Incarnation, Position, Record
 from .restore import is_undecided
 
 GRACE_SECONDS = 10.0
@@ -27,47 +35,127 @@ EPOCH_LEAP = 1000
 """Past every epoch that could have been promised without being in the record."""
 
 
-def holder_lives(record: Record, live: Mapping[str, Incarnation]) -> bool:
-    return record.holder is not None and record.holder in live.values()
+@dataclass(frozen=True)
+class Told:
+    """What a node says of itself. ``held``: the newest record with a holder that it knows; ``bound``: whom a seal binds it to."""
+
+    leads: bool = False
+    epoch: int = 0
+    held: Record | None = None
+    last: Position = Position(0, 0)
+    bound: tuple[Incarnation, ...] = ()
+
+
+Tellings = Mapping[Incarnation, Told]
+
+
+def leads(record: Record, told: Tellings) -> bool:
+    """The holder says so, and can write the record."""
+    says = told.get(record.holder) if record.holder else None
+    return says is not None and says.leads and not says.bound
 
 
 def backstop(
-    record: Record, live: Mapping[str, Incarnation], leaderless_since: float | None, now: float
+    record: Record, live: Mapping[str, Incarnation], told: Tellings, leaderless_since: float | None, now: float
 ) -> Record | None:
     """The record that should replace ``record``, or None.
 
-    ``live``: every running process' incarnation by node name; who is not in it is certainly dead: reaped by its parent.
-    ``leaderless_since``: since when (same clock as ``now``) no holder of this record was alive.
+    ``live``: every running process' incarnation by node name. ``told``: what those said that answer.
+    ``leaderless_since``: since when (same clock as ``now``) no holder of this record leads.
     """
-    if record.never_held or holder_lives(record, live):
+    if record.never_held or leaderless_since is None or now - leaderless_since < GRACE_SECONDS:
         return None
-    if leaderless_since is None or now - leaderless_since < GRACE_SECONDS:
-        return None
-    if is_undecided(record):  # of a cluster that had a storage, and has none any more
-        return reset(record)
-    alive = [member for member in record.in_sync if member in live.values()]
-    if not alive:
-        return reset(record) if record.in_sync else None
+    if is_undecided(record, newest_held(told)):  # of a cluster that had a storage, and has none any more
+        return reset(record, told)
+    dead = tuple(who for who in _members(record, told) if who not in live.values())
+    if is_lost(record, told):
+        return _after_loss(record, live, told, dead)
+    if record.holder in told:
+        return _free_from_seal(record, told, dead)
+    if any(says.leads and says.epoch > record.epoch for says in told.values()):
+        return None  # elected under a seal, and will write that itself (rule 10)
+    if not set(record.in_sync) & set(live.values()):
+        return reset(record, told) if record.in_sync else None
+    return _after_failure(record, told, dead)
+
+
+def newest_held(told: Tellings) -> Record | None:
+    held = [says.held for says in told.values() if says.held is not None]
+    return max(held, key=lambda record: (record.epoch, record.version), default=None)
+
+
+def is_lost(record: Record, told: Tellings) -> bool:
     if record.holder is None:
-        return _name_last_survivor(record, alive)
-    remaining = tuple(member for member in record.in_sync if member != record.holder)
-    return msgspec.structs.replace(record, holder=alive[0], epoch=record.epoch + 1, in_sync=remaining)
+        return not record.never_held
+    newest = newest_held(told)
+    return newest is not None and record.epoch < newest.epoch and record.version > newest.version
 
 
-def _name_last_survivor(record: Record, alive: list[Incarnation]) -> Record | None:
-    """A Lease made anew may have an older set than the last one: only who is left of it alone may go on."""
-    if len(alive) > 1:
-        return None
-    return msgspec.structs.replace(record, holder=alive[0], epoch=record.epoch + EPOCH_LEAP, in_sync=(alive[0],))
-
-
-def is_total_loss(record: Record, live: Mapping[str, Incarnation]) -> bool:
+def is_total_loss(record: Record, live: Mapping[str, Incarnation], told: Tellings) -> bool:
     """Nobody lives who had every acknowledged move, or nobody has looked yet whether the storage has them."""
-    if record.never_held or holder_lives(record, live):
+    if record.never_held:
         return False
-    return is_undecided(record) or (bool(record.in_sync) and not any(m in live.values() for m in record.in_sync))
+    if is_undecided(record, newest_held(told)):
+        return True
+    if is_lost(record, told):
+        newest = newest_held(told) or record
+        return _may_judge(newest, live, told) and bool(newest.in_sync) and not told.keys() & set(newest.in_sync)
+    return bool(record.in_sync) and not {record.holder, *record.in_sync} & set(live.values())
 
 
-def reset(record: Record) -> Record:
+def highest_epoch(told: Tellings) -> int:
+    """Promised, held or logged by anybody."""
+    known = ((says.epoch, says.last.epoch, says.held.epoch if says.held else 0) for says in told.values())
+    return max((epoch for epochs in known for epoch in epochs), default=0)
+
+
+def reset(record: Record, told: Tellings | None = None) -> Record:
     """A fresh start after a total loss: memory was the only storage."""
-    return Record(record.version, None, record.epoch + EPOCH_LEAP, (), never_held=True)
+    return Record(record.version, None, max(record.epoch, highest_epoch(told or {})) + EPOCH_LEAP, (), never_held=True)
+
+
+def _after_loss(
+    record: Record, live: Mapping[str, Incarnation], told: Tellings, dead: tuple[Incarnation, ...]
+) -> Record | None:
+    newest = newest_held(told) or record
+    if not _may_judge(newest, live, told):
+        return None
+    able = [who for who in newest.in_sync if who in told]
+    if not able:
+        return reset(record, told) if newest.in_sync else None
+    best = max(able, key=lambda who: told[who].last)
+    if any(says.last.epoch > told[best].last.epoch for says in told.values()):
+        return None  # by a record that none of them knows: somebody else may have more
+    epoch = max(record.epoch, highest_epoch(told)) + EPOCH_LEAP
+    in_sync = (best, *(who for who in able if who != best))
+    return Record(record.version, best, epoch, in_sync, dead=dead)
+
+
+def _after_failure(record: Record, told: Tellings, dead: tuple[Incarnation, ...]) -> Record | None:
+    in_sync = tuple(who for who in record.in_sync if who != record.holder)
+    named = next((who for who in in_sync if who in told), None)
+    if named is None:
+        return None
+    epoch = max(record.epoch, highest_epoch(told)) + 1
+    return Record(record.version, named, epoch, in_sync, dead=dead)
+
+
+def _may_judge(newest: Record, live: Mapping[str, Incarnation], told: Tellings) -> bool:
+    """All have said what they know, and nobody leads on."""
+    is_led = any(says.leads and says.epoch >= newest.epoch for says in told.values())
+    return not is_led and set(live.values()) <= told.keys()
+
+
+def _free_from_seal(record: Record, told: Tellings, dead: tuple[Incarnation, ...]) -> Record | None:
+    says = told.get(record.holder) if record.holder else None
+    if says is None or not set(says.bound) & set(dead) - set(record.dead):
+        return None
+    return replace(record, dead=tuple(dict.fromkeys([*record.dead, *dead])))
+
+
+def _members(record: Record, told: Tellings) -> tuple[Incarnation, ...]:
+    """All whose death may matter."""
+    records = [record, *(says.held for says in told.values() if says.held is not None)]
+    holders = [r.holder for r in records if r.holder is not None]
+    named = [who for r in records for who in r.in_sync]
+    return tuple(dict.fromkeys([*holders, *named, *(who for says in told.values() for who in says.bound)]))

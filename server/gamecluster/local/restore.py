@@ -7,7 +7,7 @@
 | nothing, or it is not wanted                              | vacant, never held, epoch + 1000: a fresh start             |
 | nothing so far, but a node that was in sync has not said  | nothing: it may have it                                     |
 
-Epochs count from the highest that anybody has stored, too: what is written from now on is newer than all that was.
+Epochs count from the highest that anybody knows or has stored: what is written from now on is newer than all that was.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Shelf:
     stored: Position | None = None
 
 
-def is_undecided(record: Record) -> bool:
-    """Of a cluster with a storage, before anybody has looked into it."""
-    return record.holder is None and not record.in_sync and not record.never_held
+def is_undecided(record: Record, held: Record | None) -> bool:
+    """Of a cluster with a storage, before anybody has looked into it. ``held``: the newest that had a holder, as its nodes know."""
+    return record.holder is None and not record.in_sync and not record.never_held and held is None
 
 
 def begin(
@@ -40,14 +40,16 @@ def begin(
     expected: Collection[str],
     waited_seconds: float,
     restores: bool,
+    above: int = 0,
 ) -> Record | None:
-    """``shelves``: of all that live and have a storage. ``expected``: the names of all nodes that there should be."""
+    """``shelves``: of all that live and have a storage. ``expected``: the names of all nodes that there should be. ``above``: the
+    highest epoch that any node knows."""
     known = {who: shelf.stored for who, shelf in shelves.items() if shelf.known}
     missing = set(expected) - {name_of(who) for who in known}
     if not known or (missing and waited_seconds < ASK_SECONDS):
         return None
     held = {who: position for who, position in known.items() if position is not None}
-    epoch = max([record.epoch, *(position.epoch for position in held.values())]) + EPOCH_LEAP
+    epoch = max([record.epoch, above, *(position.epoch for position in held.values())]) + EPOCH_LEAP
     if restores and held:
         richest = max(held, key=lambda who: (held[who], who in record.in_sync, who))
         return Record(record.version, richest, epoch, (richest,), restore=True)

@@ -41,6 +41,7 @@ class Watch:
         self._clock = clock
         self._keeps, self._restores = keeps, restores
         self._shelves: dict[Incarnation, Shelf] = {}
+        self._told: dict[Incarnation, backstop.Told] = {}
         self._picture = Picture()
         self._last_record: Record | None = None
         self._leaderless_since: float | None = None
@@ -68,10 +69,15 @@ class Watch:
         if record != self._last_record or self._rounds % CLUSTER_EVERY_ROUNDS == 0:
             answers = await asyncio.gather(*(_ask_cluster(client, node) for node in running))
             self._note_failover(answers)
-            self._shelves = dict(filter(None, map(_shelf, answers)))
+            self._hear(answers)
         self._rounds += 1
         self._tell(record)
         await self._back_stop(record)
+
+    def _hear(self, answers: list[dict[str, Any]]) -> None:
+        heard = list(filter(None, map(_heard, answers)))
+        self._shelves = {who: shelf for who, shelf, _ in heard}
+        self._told = {who: told for who, _, told in heard}
 
     async def _read(self) -> Record | None:
         """What the Lease says; what it said last, if it can't be understood now (which is said once)."""
@@ -111,27 +117,30 @@ class Watch:
         self._last_record = record
         running = self._supervisor.running()
         live = {node.place.name: node.incarnation for node in running if node.incarnation}
-        if record.never_held or backstop.holder_lives(record, live):
+        told = {who: says for who, says in self._told.items() if who in live.values()}
+        if record.never_held or backstop.leads(record, told):
             self._leaderless_since = None
             return
         if self._leaderless_since is None:
             self._leaderless_since = self._clock()
         if len(live) < len(running):
             return  # somebody lives whose incarnation is not known yet: it may be the one
-        replacement = self._decide(record, live, self._leaderless_since)
+        replacement = self._decide(record, live, told, self._leaderless_since)
         if replacement and await self._store.write(replacement):
-            self._say(*self._explain(record, replacement))
+            self._say(*self._explain(record, replacement, backstop.is_lost(record, told)))
             self._leaderless_since = None
 
-    def _decide(self, record: Record, live: dict[str, Incarnation], since: float) -> Record | None:
+    def _decide(
+        self, record: Record, live: dict[str, Incarnation], told: backstop.Tellings, since: float
+    ) -> Record | None:
         now = self._clock()
-        if not self._keeps or not backstop.is_total_loss(record, live):
-            return backstop.backstop(record, live, since, now)
+        if not self._keeps or not backstop.is_total_loss(record, live, told):
+            return backstop.backstop(record, live, told, since, now)
         shelves = {who: shelf for who, shelf in self._shelves.items() if who in live.values()}
         expected = [node.place.name for node in self._supervisor.nodes.values() if node.wanted]
-        return begin(record, shelves, expected, now - since, self._restores)
+        return begin(record, shelves, expected, now - since, self._restores, backstop.highest_epoch(told))
 
-    def _explain(self, record: Record, replacement: Record) -> Line:
+    def _explain(self, record: Record, replacement: Record, was_lost: bool) -> Line:
         if replacement.restore and replacement.holder:
             stored = self._shelves[replacement.holder].stored
             where = f"{stored.epoch}/{stored.seq}" if stored else "?"
@@ -142,7 +151,7 @@ class Watch:
             why = "nothing is stored" if self._restores else "onTotalLoss is Reset"
             lost = "all that had the GameState are dead; " if record.in_sync else ""
             return ("lost" if record.in_sync else "fresh"), "", f"{lost}{why}: afresh in epoch {replacement.epoch}"
-        return _explain(record, replacement)
+        return _explain(record, replacement, was_lost)
 
     async def _recreate(self) -> None:
         """A Lease that vanished comes back vacant, with the epoch and the set that it had; the incumbent claims it."""
@@ -151,26 +160,50 @@ class Watch:
             self._say("lease", "", f"had vanished: made anew, vacant, epoch {last.epoch}")
 
 
-def _explain(record: Record, replacement: Record) -> Line:
+def _explain(record: Record, replacement: Record, was_lost: bool) -> Line:
     if replacement.holder is None:
         return (
             "lost",
             "",
             f"all that had the GameState are dead; it was in memory only: afresh in epoch {replacement.epoch}",
         )
+    who = name_of(replacement.holder)
+    if was_lost:
+        left = "the Lease was lost, and not all of the last in-sync set are left to reclaim it"
+        return "backstop", who, f"named: {left}; it has the longest log of those that are"
+    if replacement.epoch == record.epoch:
+        ended = ", ".join(name_of(member) for member in replacement.dead if member not in record.dead)
+        return "backstop", who, f"freed from its seal: {ended} have certainly ended"
     former = name_of(record.holder) if record.holder else "nobody"
-    return "backstop", name_of(replacement.holder), f"named: {former} does not hold any more, and nobody took over"
+    return "backstop", who, f"named: {former} does not hold any more, and nobody took over"
 
 
-def _shelf(answer: dict[str, Any]) -> tuple[Incarnation, Shelf] | None:
-    """What a node says of its storage in ``GET /cluster``."""
+def _heard(answer: dict[str, Any]) -> tuple[Incarnation, Shelf, backstop.Told] | None:
+    """What a node says of itself in ``GET /cluster``, and of its storage."""
     try:
         me = next(Incarnation(node["incarnation"]) for node in answer["nodes"] if node["name"] == answer["self"])
-        stored, state = answer.get("stored"), answer.get("storage")
-        position = Position(int(stored["epoch"]), int(stored["seq"])) if stored else None
-        return me, Shelf(state == "Ready" or position is not None, position)
+        stored = _position(answer.get("stored"))
+        told = backstop.Told(
+            leads=answer.get("leader") == name_of(me),
+            epoch=int(answer.get("epoch") or 0),
+            held=_held(answer.get("held")),
+            last=_position(answer.get("last")) or Position(0, 0),
+            bound=tuple(Incarnation(who) for who in answer.get("bound") or ()),
+        )
+        return me, Shelf(answer.get("storage") == "Ready" or stored is not None, stored), told
     except (KeyError, TypeError, ValueError, StopIteration):
         return None
+
+
+def _position(answer: dict[str, Any] | None) -> Position | None:
+    return Position(int(answer["epoch"]), int(answer["seq"])) if answer else None
+
+
+def _held(answer: dict[str, Any] | None) -> Record | None:
+    if not answer:
+        return None
+    in_sync = tuple(Incarnation(who) for who in answer["inSync"])
+    return Record(int(answer["version"]), Incarnation(answer["holder"]), int(answer["epoch"]), in_sync)
 
 
 async def _ask_ready(client: httpx2.AsyncClient, node: Supervised) -> None:
