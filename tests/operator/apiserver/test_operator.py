@@ -9,14 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from gamecluster_operator.labels import ADMIN_PORT
 
 from ..test_chart import rules
 from .conftest import REPOSITORY, Kubectl, wait_for
@@ -127,8 +131,8 @@ class Game:
         objects = [*(o for o in found if o["kind"] != "Lease"), self.get("gc", self.name)]
         return {f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["resourceVersion"] for o in objects}
 
-    def play_the_kubelet(self) -> list[str]:
-        """Every pod is running and ready; returns their incarnations."""
+    def play_the_kubelet(self, *addresses: str) -> list[str]:
+        """Every pod is running and ready, at those addresses if any are given; returns their incarnations."""
         pods = wait_for(lambda: self._pods(3), "three pods")
         state = {
             "phase": "Running",
@@ -144,8 +148,10 @@ class Game:
                 }
             ],
         }
-        for pod in pods:
-            self("patch", "pod", pod["metadata"]["name"], "--subresource=status", "-p", json.dumps({"status": state}))
+        for n, pod in enumerate(pods):
+            at = {"podIP": addresses[n], "podIPs": [{"ip": addresses[n]}]} if addresses else {}
+            status = json.dumps({"status": {**state, **at}})
+            self("patch", "pod", pod["metadata"]["name"], "--subresource=status", "-p", status)
         return [f"{pod['metadata']['name']}_{pod['metadata']['uid']}_1" for pod in pods]
 
     def play_the_leader(self, epoch: int, *in_sync: str) -> None:
@@ -249,6 +255,66 @@ def test_lease(game: Game) -> None:
     made = game.get("lease", lease)
     assert made["spec"]["leaseTransitions"] == 7 and not made["spec"].get("holderIdentity")
     assert made["metadata"]["annotations"] == {"gamecluster.dev/in-sync": f"{a},{b}"}
+
+
+class Pod:
+    """The admin port of a pod that is not there."""
+
+    def __init__(self, address: str) -> None:
+        said: dict[str, Any] = {}
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps(said).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.address, self._said = address, said
+        self._server = ThreadingHTTPServer((address, ADMIN_PORT), Answer)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def says(self, incarnation: str, **more: Any) -> None:
+        name = incarnation.split("_")[0]
+        self._said |= {"self": name, "nodes": [{"name": name, "incarnation": incarnation}], **more}
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def pods() -> Iterator[list[Pod]]:
+    made = [Pod(f"127.0.42.{n}") for n in range(1, 4)]
+    yield made
+    for pod in made:
+        pod.close()
+
+
+def test_lost(game: Game, pods: list[Pod]) -> None:
+    """The Lease is deleted while its leader dies: the longest log that is left is named, and those who died are told of."""
+    a, b, c = game.play_the_kubelet(*(pod.address for pod in pods))
+    game.play_the_leader(3, a, b, c)
+    lease = f"{game.name}-gamestate"
+    version = int(game.get("lease", lease)["metadata"]["resourceVersion"])
+    held = {"version": version, "holder": a, "epoch": 3, "inSync": [a, b, c]}
+    for n, (pod, who) in enumerate(zip(pods, (a, b, c), strict=True)):
+        pod.says(who, leader=f"{game.name}-0", epoch=3, status="Serving", held=held, last={"epoch": 3, "seq": 10 + n})
+    until(lambda: game.condition("LeaderElected"), ("True", "Leading"))
+    for pod, who in zip(pods, (a.removesuffix("1") + "2", b, c), strict=True):
+        pod.says(who, leader=None, status="NoLeader")
+    pods[0].says(a.removesuffix("1") + "2", held=None, last=None)
+    game("delete", "lease", lease)
+    wait_for(lambda: game.told("BackstopNamed"), "a pod is named", 40)
+    made = game.get("lease", lease)
+    assert (made["spec"]["holderIdentity"], made["spec"]["leaseTransitions"]) == (c, 1003)
+    notes = made["metadata"]["annotations"]
+    assert notes == {"gamecluster.dev/in-sync": f"{c},{b}", "gamecluster.dev/dead": a}
+    assert "the Lease was lost (it was deleted)" in game("describe", "gc", game.name)
 
 
 def test_wrong(game: Game) -> None:
