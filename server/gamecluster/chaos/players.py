@@ -160,7 +160,11 @@ class Player:
         while True:
             topic, event, payload = await socket.events.get()
             if topic == "game" and event == "patch":
-                shown = {key: fields for table, key, fields in payload["ops"] if table == "totals"}
+                shown = {  # an op has only what changed, and none of a player who left
+                    key: fields
+                    for table, key, fields in payload["ops"]
+                    if table == "totals" and (fields is None or "value" in fields)
+                }
                 for player, fields in shown.items():
                     self._saw(payload["epoch"], payload["seq"], fields, player)
             elif topic == "game" and event == "state":
