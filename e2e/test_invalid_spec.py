@@ -35,7 +35,7 @@ def test_a_condition_says_what_to_change_and_others_play_on(game: Game) -> None:
 def test_a_changed_spec_of_a_running_game_does_not_stop_it(game: Game) -> None:
     uids = game.pod_uids()
     with game.play(prefix="running") as play:
-        game.namespace.apply(changed(game, game.name, storage={"type": "Redis"}))
+        game.namespace.apply(changed(game, game.name, pubsub={"type": "Redis"}))
         wait_until("the condition Stalled", lambda: game.condition("Stalled") == "True")
         play.goes_on()
         game.namespace.apply(game.manifest)

@@ -28,6 +28,9 @@ from .store import Store, is_ours
 
 log = logging.getLogger(__name__)
 
+PRUNED = ("Service", "NetworkPolicy")
+"""Kinds of which a GameCluster may want fewer than before."""
+
 
 class _Stuck(OperatorError):
     """Somebody has to do something."""
@@ -60,15 +63,17 @@ class Applier:
     observed: Observed
     memory: Memory
     now: float
+    admin_namespaces: tuple[str, ...] = ()
 
     async def apply(self, body: Object) -> Outcome:
         """One object that can't be written does not keep the others from it; but no pods without keys and Lease."""
         outcome = Outcome()
         if await self._try(self._secret(), outcome) and await self._try(self._lease(outcome), outcome):
             plan = await self._plan(outcome)
-            for obj in manifests.applied(self.cluster, plan.replicas):
+            wanted = manifests.applied(self.cluster, plan.replicas, self.admin_namespaces)
+            for obj in wanted:
                 await self._try(self._object(obj), outcome)
-            await self._try(self._prune(), outcome)
+            await self._try(self._prune(wanted), outcome)
             self._tell_scale(plan, body, outcome)
         return outcome
 
@@ -180,11 +185,11 @@ class Applier:
         text = f"{kind} {name} exists and belongs to something else: delete or rename it, or give this GameCluster another name"
         raise _Stuck(Problem("NameTaken", text))
 
-    async def _prune(self) -> None:
-        """Pods' own Services that are not wanted any more."""
-        wanted = {service["metadata"]["name"] for service in manifests.pod_services(self.cluster)}
-        for (kind, name), obj in self.observed.objects.items():
-            if kind == "Service" and obj["metadata"]["labels"].get(names.COMPONENT) == "pod" and name not in wanted:
+    async def _prune(self, wanted: list[Object]) -> None:
+        """What we made and do not want any more: pods' own Services, the NetworkPolicy."""
+        kept = {(obj["kind"], obj["metadata"]["name"]) for obj in wanted}
+        for kind, name in self.observed.objects:
+            if kind in PRUNED and (kind, name) not in kept:
                 await self.kube.delete(kind, self.cluster.namespace, name)
 
     # --- how many pods ------------------------------------------------------------------------------------------

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from . import labels as names
 from .labels import Object
+from .networkpolicy import policy_spec
 from .podtemplate import STORAGE_VOLUME, pod_template
 from .record import Incarnation
 from .spec import GameCluster
 
 
-def applied(cluster: GameCluster, replicas: int) -> list[Object]:
-    """What is applied at every change, in this order. ``replicas``: as many pods as are wanted right now."""
+def applied(cluster: GameCluster, replicas: int, admin_namespaces: Sequence[str] = ()) -> list[Object]:
+    """What is applied at every change, in this order. ``replicas``: as many pods as are wanted right now; ``admin_namespaces``:
+    those whose pods may reach the admin port."""
     return [
         service_account(cluster),
         role(cluster),
@@ -21,6 +23,7 @@ def applied(cluster: GameCluster, replicas: int) -> list[Object]:
         mesh_service(cluster),
         client_service(cluster),
         disruption_budget(cluster),
+        *network_policies(cluster, admin_namespaces),
         stateful_set(cluster, replicas),
         *pod_services(cluster),
     ]
@@ -119,6 +122,14 @@ def disruption_budget(cluster: GameCluster) -> Object:
     return _object("policy/v1", "PodDisruptionBudget", cluster, cluster.name) | {
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.selector(cluster.name)}}
     }
+
+
+def network_policies(cluster: GameCluster, admin_namespaces: Sequence[str]) -> list[Object]:
+    """One, or none if the cluster is not to have one."""
+    if not cluster.network_policy:
+        return []
+    policy = _object("networking.k8s.io/v1", "NetworkPolicy", cluster, cluster.name)
+    return [policy | {"spec": policy_spec(cluster.name, admin_namespaces)}]
 
 
 # --- created once, never applied again ----------------------------------------------------------------------------

@@ -97,7 +97,16 @@ class Reconciler:
     ) -> Outcome:
         if cluster is None or problem is not None or cluster.paused:
             return Outcome(problem=problem)
-        applier = Applier(self.kube, self.pods, self.store, cluster, observed, memory, self.monotonic())
+        applier = Applier(
+            self.kube,
+            self.pods,
+            self.store,
+            cluster,
+            observed,
+            memory,
+            self.monotonic(),
+            self.settings.admin_namespaces,
+        )
         return await applier.apply(body)
 
     def _situation(

@@ -12,9 +12,10 @@ PREFIX = "GAMECLUSTER_OPERATOR_"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``namespaces`` empty: all of them."""
+    """``namespaces`` empty: all of them. ``admin_namespaces``: NetworkPolicies let their pods reach the games' admin port."""
 
     namespaces: tuple[str, ...] = ()
+    admin_namespaces: tuple[str, ...] = ()
     health_host: str = "0.0.0.0"
     health_port: int = 8080
     workers: int = 8
@@ -45,6 +46,12 @@ def parse(arguments: Sequence[str] | None = None, environment: Mapping[str, str]
         help="watch this namespace only; may be repeated; default: all",
     )
     parser.add_argument(
+        "--admin-namespace",
+        action="append",
+        metavar="NS",
+        help="let the pods of this namespace (the operator's own, a monitoring's) reach the games' admin port; may be repeated",
+    )
+    parser.add_argument(
         "--health-host", default=text("HEALTH_HOST", "0.0.0.0"), help="where /livez and /metrics listen"
     )
     parser.add_argument("--health-port", type=_port, default=text("HEALTH_PORT", "8080"), help="0: none")
@@ -56,9 +63,11 @@ def parse(arguments: Sequence[str] | None = None, environment: Mapping[str, str]
         parser.error(f"{PREFIX}LOG_FORMAT={given.log_format}: expected text or json")
     if given.log_level not in ("debug", "info", "warning"):
         parser.error(f"{PREFIX}LOG_LEVEL={given.log_level}: expected debug, info or warning")
-    namespaces = given.namespace or [name.strip() for name in text("NAMESPACES", "").split(",")]
+    namespaces = given.namespace or text("NAMESPACES", "").split(",")
+    admin_namespaces = given.admin_namespace or text("ADMIN_NAMESPACES", "").split(",")
     return Settings(
-        namespaces=tuple(name for name in namespaces if name),
+        namespaces=tuple(name.strip() for name in namespaces if name.strip()),
+        admin_namespaces=tuple(name.strip() for name in admin_namespaces if name.strip()),
         health_host=given.health_host,
         health_port=given.health_port,
         workers=given.workers,

@@ -78,6 +78,7 @@ class GameCluster:
     limits: Limits = Limits()
     storage: Storage = Storage()
     allowed_origins: tuple[str, ...] = ()
+    network_policy: bool = True
     paused: bool = False
     template: Object = field(default_factory=dict, hash=False)
 
@@ -114,6 +115,7 @@ def parse(body: Object) -> GameCluster:
         ),
         storage=_storage(spec.group("storage")),
         allowed_origins=spec.texts("allowedOrigins"),
+        network_policy=spec.group("networkPolicy").switch("enabled", True),
         paused=spec.switch("paused", False),
         template=spec.group("template").values,
     )

@@ -64,6 +64,7 @@ class Spec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     paused: bool = False
     template: Anything = {}
     expose: Anything = {}
+    network_policy: Anything = {}
     autoscaling: Anything = {}
 
 

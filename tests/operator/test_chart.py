@@ -57,6 +57,7 @@ def test_the_operator_may_do_what_it_does() -> None:
         ("patch", "", "pods"),
         ("delete", "", "pods"),
         ("delete", "", "services"),
+        ("delete", "networking.k8s.io", "networkpolicies"),
     ):
         assert may(verb, group, resource), (verb, resource)
 
@@ -72,6 +73,7 @@ def test_the_deployments_variables_are_the_operators() -> None:
     text = (CHART / "templates" / "deployment.yaml").read_text()
     given = set(re.findall(r"GAMECLUSTER_OPERATOR_[A-Z_]+", text))
     values = {"NAMESPACES": "a,b", "HEALTH_PORT": "8080", "WORKERS": "4", "LOG_FORMAT": "text", "LOG_LEVEL": "debug"}
+    values |= {"ADMIN_NAMESPACES": "a"}
     assert given == {f"GAMECLUSTER_OPERATOR_{name}" for name in values}
     made = parse([], {f"GAMECLUSTER_OPERATOR_{name}": value for name, value in values.items()})
     assert (made.namespaces, made.workers, made.log_format) == (("a", "b"), 4, "text")

@@ -12,7 +12,10 @@ from gamecluster_operator.observed import Failover
 
 from .world import World, game_cluster
 
-OWNED = ("StatefulSet", "Service", "Lease", "Secret", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget")
+OWNED = (
+    *("StatefulSet", "Service", "Lease", "Secret", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget"),
+    "NetworkPolicy",
+)
 
 
 async def test_a_new_cluster_gets_its_objects_each_owned_by_it() -> None:
@@ -27,6 +30,7 @@ async def test_a_new_cluster_gets_its_objects_each_owned_by_it() -> None:
         "Role": {"arena"},
         "RoleBinding": {"arena"},
         "PodDisruptionBudget": {"arena"},
+        "NetworkPolicy": {"arena"},
     }
     for (kind, _, _), obj in world.kube.objects.items():
         if kind in OWNED:

@@ -26,7 +26,7 @@ from ..test_chart import rules
 from .conftest import REPOSITORY, Kubectl, wait_for
 
 SYSTEM, GAMES = "operator-test-system", "operator-test"
-OWNED = "statefulsets,services,leases,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets"
+OWNED = "statefulsets,services,leases,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets,networkpolicies"
 
 
 class Operator:
