@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import account
+from . import account, kubectl
 from .errors import ConfigurationError
 
 ANSWER_SECONDS = 5.0
@@ -42,7 +40,7 @@ def on_kubernetes(namespace: str, cluster: str, node: str | None, arguments: Seq
     """Runs the same command inside a pod, with kubectl and its current context; returns the exit code."""
     pod = node or _running_pod(namespace, cluster)
     inside = ["python", "-m", "gamecluster", *arguments, "--url", KUBERNETES_ADMIN_URL]
-    return _kubectl(["-n", namespace, "exec", pod, "--", *inside], capture=False).returncode
+    return kubectl.show(["-n", namespace, "exec", pod, "--", *inside])
 
 
 def show(kind: str, answer: Answer) -> str:
@@ -141,24 +139,11 @@ def _request(method: str, admin_url: str, path: str, body: Mapping[str, Any] | N
 
 
 def _running_pod(namespace: str, cluster: str) -> str:
-    selector = f"app.kubernetes.io/instance={cluster},app.kubernetes.io/component=server"
-    found = _kubectl(
-        ["-n", namespace, "get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", "name"],
-        capture=True,
-    )
-    if found.returncode:
-        raise ConfigurationError(f"kubectl: {found.stderr.strip()}")
-    pods = found.stdout.split()
+    selector = kubectl.SERVER_PODS + cluster
+    running = "--field-selector=status.phase=Running"
+    pods = kubectl.ask("-n", namespace, "get", "pods", "-l", selector, running, "-o", "name").split()
     if not pods:
         raise ConfigurationError(
             f"no pod of GameCluster {cluster} runs in namespace {namespace}: `kubectl -n {namespace} get gc,pods`"
         )
-    return str(pods[0])
-
-
-def _kubectl(arguments: Sequence[str], *, capture: bool) -> subprocess.CompletedProcess[str]:
-    sys.stdout.flush()
-    try:
-        return subprocess.run(["kubectl", *arguments], capture_output=capture, text=True, check=False)
-    except FileNotFoundError:
-        raise ConfigurationError("-n NAMESPACE CLUSTER needs kubectl, which is not in the PATH") from None
+    return pods[0]

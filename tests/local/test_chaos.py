@@ -92,7 +92,7 @@ def test_a_cluster_that_ends_meanwhile_is_told_of_in_one_line(tmp_path: Path) ->
             assert run.stdout and b"seed" in run.stdout.readline()
             end(cluster.process)
             _, said = run.communicate(timeout=60)
-    assert run.returncode == 2 and b"the cluster is gone: no cluster is up" in said, said
+    assert run.returncode == 2 and b"broken off: no cluster is up" in said, said
 
 
 def test_a_game_that_is_not_the_counter_needs_a_move(tmp_path: Path) -> None:
@@ -118,11 +118,6 @@ def test_wrong_arguments_are_refused(line: list[str], says: str) -> None:
     options = _parser().parse_args(["chaos", *line])
     with pytest.raises(ConfigurationError, match=re.escape(says)):
         arguments.read(options, arguments.FAULTS)
-
-
-def test_kubernetes_is_refused_in_words(tmp_path: Path) -> None:
-    refused = command("chaos", "-n", "default", "arena")
-    assert refused.returncode == 2 and "not built yet" in refused.stderr
 
 
 def test_every_fault_has_a_flag() -> None:

@@ -13,13 +13,15 @@ from ..errors import ConfigurationError
 if TYPE_CHECKING:
     from .run import Options
 
-FAULTS = ("kill", "stop", "handover", "drain", "scale")
+FAULTS = ("kill", "stop", "delete", "force-delete", "handover", "drain", "scale")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cluster", nargs="?", metavar="CLUSTER", help="its name (default: the one that is up here)")
-    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="on Kubernetes: not built yet")
-    parser.add_argument("--url", help="the admin port of a node, such as http://127.0.0.1:4201")
+    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="on Kubernetes, through kubectl")
+    parser.add_argument(
+        "--url", help="the admin port of a node, such as http://127.0.0.1:4201; with -n: where players connect"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the folder of a local cluster")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long faults are done (default: 60)")
     parser.add_argument("--players", type=int, default=20, help="how many play meanwhile (default: 20)")
@@ -40,11 +42,24 @@ def run(options: argparse.Namespace) -> int:
     from .target import LocalTarget, Target, UrlTarget
 
     if options.namespace:
-        raise ConfigurationError(
-            "-n NAMESPACE: faults on Kubernetes are not built yet; the end-to-end tests (e2e/) do them to pods"
-        )
+        return _on_kubernetes(options)
     target: Target = UrlTarget(options.url) if options.url else LocalTarget(control.find(options.cluster, options.data))
     return chaos.run(target, read(options, tuple(sorted(target.faults))))
+
+
+def _on_kubernetes(options: argparse.Namespace) -> int:
+    from . import run as chaos
+    from .kubernetes import opened
+
+    if not options.cluster:
+        raise ConfigurationError("-n NAMESPACE needs the GameCluster's name, too")
+    read(options, FAULTS)  # what is wrong with it is said before Kubernetes is asked anything
+    with opened(options.namespace, options.cluster, options.url) as target:
+        if target.lacking:
+            print(
+                f"without faults that need the right to {' or to '.join(target.lacking)}: you don't have it", flush=True
+            )
+        return chaos.run(target, read(options, tuple(sorted(target.faults))))
 
 
 def read(options: argparse.Namespace, possible: tuple[str, ...]) -> Options:

@@ -16,7 +16,7 @@ history is linearizable if the positions are an order in which all of this holds
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -77,6 +77,14 @@ class Ledger:
         self.snapshots.append(snapshot)
         for player, total in snapshot.totals.items():
             self.shown(snapshot.by, snapshot.position, player, total)
+
+
+def longest_silence(history: Sequence[Acknowledged], since: float, until: float) -> float | None:
+    """Seconds of the longest time between two answers that lies in these times, at least in part; None if there is none."""
+    first = bisect_left(history, since, key=lambda move: move.answered_at)
+    last = bisect_right(history, until, key=lambda move: move.answered_at)
+    answers = [move.answered_at for move in history[max(0, first - 1) : last + 1]]
+    return max((later - earlier for earlier, later in pairwise(answers)), default=None)
 
 
 class Told(Protocol):

@@ -6,20 +6,22 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from websockets.exceptions import WebSocketException
+
 from ..errors import ConfigurationError
-from .client import Payload
+from .client import Payload, Socket
 from .faults import TELLS, injected, victim
 from .figures import figures
-from .history import Ledger, Verdict, judge
+from .history import Ledger, Verdict, judge, longest_silence
 from .players import Player, answered_after
 from .target import Fault, Health, Place, Target, counters, health
 
-RECOVER_SECONDS = 30.0
 PAUSE_SECONDS = (0.3, 1.2)
 HANG_SECONDS = (0.0, 3.0)
 """How long a stopped node goes on hanging after the others are answered again."""
@@ -38,15 +40,23 @@ class Options:
     move: tuple[str, Payload] | None = None
 
 
+@dataclass(frozen=True)
+class Done:
+    """One fault, and the blackouts in milliseconds: of players of the node that it hit, and of all others."""
+
+    fault: Fault
+    there: list[float]
+    elsewhere: list[float]
+
+
 @dataclass
 class Result:
-    """Blackouts: milliseconds from a fault to each player's next acknowledged move, by where the player was."""
+    """``tells_places``: whether it is known which player is at which node."""
 
-    faults: int = 0
-    elsewhere: list[float] = field(default_factory=list)
-    there: list[float] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
     verdict: Verdict | None = None
     problems: list[str] = field(default_factory=list)
+    tells_places: bool = True
 
     @property
     def is_right(self) -> bool:
@@ -57,14 +67,23 @@ class Result:
         wrong = [*self.problems, *found.wrong]
         return "\n".join(
             [
-                f"{self.faults} faults, {found.acknowledged} acknowledged moves, "
+                f"{len(self.done)} faults, {found.acknowledged} acknowledged moves, "
                 f"lost {found.lost}, doubled {found.doubled}, unknown {found.unknown}",
-                f"blackout at other nodes:       {figures(self.elsewhere)}",
-                f"blackout at the node it hit:   {figures(self.there)}",
+                *(f"{name:<30} {figures(values)}" for name, values in self._blackouts()),
                 *(f"  violation: {line}" for line in wrong),
                 "verdict: " + ("nothing was lost, doubled or undone" if self.is_right else "NOT AS PROMISED"),
             ]
         )
+
+    def _blackouts(self) -> Iterator[tuple[str, list[float]]]:
+        if self.tells_places:
+            yield "blackout at other nodes:", [ms for one in self.done for ms in one.elsewhere]
+            yield "blackout at the node it hit:", [ms for one in self.done for ms in one.there]
+        else:
+            yield "blackout:", [ms for one in self.done for ms in one.elsewhere]
+        for fault, times in sorted(Counter(one.fault for one in self.done).items()):
+            values = [ms for one in self.done if one.fault is fault for ms in (*one.there, *one.elsewhere)]
+            yield f"  by {fault} ({times}):", values
 
 
 def run(target: Target, options: Options) -> int:
@@ -78,7 +97,7 @@ def run(target: Target, options: Options) -> int:
         ours, others = group.split(ConfigurationError)
         if others or ours is None:
             raise
-        raise ConfigurationError(f"the cluster is gone: {ours.exceptions[0]}") from None
+        raise ConfigurationError(f"broken off: {ours.exceptions[0]}") from None
     print(result.report(), flush=True)
     return 0 if result.is_right else 1
 
@@ -94,15 +113,17 @@ class _Chaos:
         self._in_sync = 0
 
     async def run(self) -> Result:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._ending.set)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._ending.set)
         start = await self._recovered("before the first fault")
         if start.problem:
             raise ConfigurationError(f"the cluster is not whole: {start.problem}: see `gamecluster status`")
         self._in_sync = start.in_sync
         places = await asyncio.to_thread(self._target.places)
         if len(places) < 2:
-            raise ConfigurationError("one node alone can't lose itself: `gamecluster scale 3` first")
+            raise ConfigurationError("one node alone can't lose itself: have three, by `gamecluster scale` or kubectl")
         await self._check_game(places)
+        await self._check_entrances(places)
         _show("seed", f"{self._options.seed}: {self._options.players} players, {self._options.seconds:g} s")
         self._players = self._make_players(places)
         async with asyncio.TaskGroup() as tasks:
@@ -121,6 +142,16 @@ class _Chaos:
                 "the game is not gamecluster.demo:Counter, whose sums show every lost move: "
                 "say how to move, --move EVENT --payload JSON; then answers and their order are checked"
             )
+
+    async def _check_entrances(self, places: Sequence[Place]) -> None:
+        deadline = time.monotonic() + ANSWERED_SECONDS
+        urls = dict.fromkeys(place.url for place in places)
+        self._result.tells_places = len(urls) > 1
+        for url in urls:
+            while problem := await _problem_at(url):
+                if time.monotonic() > deadline:
+                    raise ConfigurationError(f"{url}: players can't connect: {problem}")
+                await asyncio.sleep(0.1)
 
     def _make_players(self, places: Sequence[Place]) -> list[Player]:
         """Names of their own: totals are kept for good."""
@@ -147,27 +178,47 @@ class _Chaos:
             places = await asyncio.to_thread(self._target.places)
             seen = await asyncio.to_thread(health, self._target)
             node = victim(fault, places, seen.leader or places[0].name, self._dice)
+            fault = await asyncio.to_thread(self._without_back_off, fault, node)
             await self._one(fault, node, len(places), node.name == seen.leader)
             await self._pause(self._dice.uniform(*PAUSE_SECONDS))
 
+    def _without_back_off(self, fault: Fault, node: Place) -> Fault:
+        """Another one that can be done to it, if its node would be kept from coming back at once."""
+        if not self._target.back_off_seconds(fault, node):
+            return fault
+        swift = [f for f in self._options.faults if not self._target.back_off_seconds(f, node)]
+        return self._dice.choice(swift or [fault])
+
     async def _one(self, fault: Fault, node: Place, count: int, is_leader: bool) -> None:
-        there = {p.name for p in self._players if fault is not Fault.scale and p.urls[p.at] == node.url}
-        async with injected(fault, self._target, node, count) as moment:
+        there = {p.name for p in self._players if fault is not Fault.scale and self._is_at(p, node)}
+        async with injected(fault, self._target, node, count, self._ending) as moment:
             stuck = await self._answered(moment, but=there if fault is Fault.stop else ())
             if fault is Fault.stop:
                 await self._pause(self._dice.uniform(*HANG_SECONDS))
-        stuck = stuck or await self._answered(moment)
-        waited = {p.name: (answered_after(p, moment) or ANSWERED_SECONDS) * 1000 for p in self._players}
-        elsewhere = [waited[p.name] for p in self._players if p.name not in there]
-        self._result.faults += 1
-        self._result.elsewhere += elsewhere
-        self._result.there += [waited[name] for name in there]
+        stuck = stuck or await self._answered(moment if self._target.hits_at_once else time.monotonic())
         after = await self._recovered(f"after {fault} of {node.name}")
-        took = time.monotonic() - moment
+        now = time.monotonic()
+        waited = {p.name: self._blackout(p, moment, now) for p in self._players}
+        elsewhere = [waited[p.name] for p in self._players if p.name not in there]
+        self._result.done.append(Done(fault, [waited[name] for name in there], elsewhere))
         self._result.problems += [f"no answer for {ANSWERED_SECONDS:.0f} s after {fault}: {name}" for name in stuck]
-        whole = f"not whole: {after.problem}" if after.problem else f"whole after {took:.1f} s, {after.leader} leads"
+        whole = (
+            f"not whole: {after.problem}"
+            if after.problem
+            else f"whole after {now - moment:.1f} s, {after.leader} leads"
+        )
         name = f"{node.name}{' (leader)' * is_leader}" if fault is not Fault.scale else "one more"
-        _show(fault, f"{name} {TELLS[fault]}: blackout elsewhere {figures(elsewhere)}; {whole}")
+        where = " elsewhere" if self._result.tells_places else ""
+        _show(fault, f"{name} {TELLS[fault]}: blackout{where} {figures(elsewhere)}; {whole}")
+
+    def _is_at(self, player: Player, node: Place) -> bool:
+        return self._result.tells_places and player.urls[player.at] == node.url
+
+    def _blackout(self, player: Player, moment: float, now: float) -> float:
+        """Milliseconds. Where nobody knows when exactly the fault hit: the longest time between two answers since the call."""
+        is_exact = self._target.hits_at_once
+        seconds = answered_after(player, moment) if is_exact else longest_silence(player.history, moment, now)
+        return (ANSWERED_SECONDS if seconds is None else seconds) * 1000
 
     async def _answered(self, moment: float, but: Collection[str] = ()) -> list[str]:
         """Waits until all but these were answered a move sent after ``moment``; returns who was not in time."""
@@ -179,13 +230,15 @@ class _Chaos:
             await asyncio.sleep(0.01)
 
     async def _recovered(self, when: str) -> Health:
-        deadline = time.monotonic() + RECOVER_SECONDS
+        deadline = time.monotonic() + self._target.recover_seconds
         while True:
             seen = await asyncio.to_thread(health, self._target, self._in_sync)
             if not seen.problem:
                 return seen
             if time.monotonic() > deadline:
-                self._result.problems.append(f"not whole within {RECOVER_SECONDS:.0f} s {when}: {seen.problem}")
+                self._result.problems.append(
+                    f"not whole within {self._target.recover_seconds:.0f} s {when}: {seen.problem}"
+                )
                 return seen
             await asyncio.sleep(0.05)
 
@@ -222,5 +275,14 @@ class _Chaos:
         return None
 
 
+async def _problem_at(url: str) -> str:
+    """Why no player can connect there; empty if one can."""
+    try:
+        async with Socket.to(url):
+            return ""
+    except (OSError, TimeoutError, WebSocketException) as error:
+        return str(error) or type(error).__name__
+
+
 def _show(what: str, text: str) -> None:
-    print(f"{datetime.now().strftime('%H:%M:%S.%f')[:-3]}  {what:<9} {text}", flush=True)
+    print(f"{datetime.now().strftime('%H:%M:%S.%f')[:-3]}  {what:<12} {text}", flush=True)

@@ -1,6 +1,7 @@
 """The cluster that faults are done to: one that ``gamecluster up`` runs here, or one that is known by an admin port only.
 
-All calls block; none takes longer than a few seconds, but for ``scale``, which waits until removed nodes have ended.
+One on Kubernetes is in ``kubernetes.py``. All calls block; none takes longer than a few seconds, but for ``scale``, which may
+wait until removed nodes have ended.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,25 +31,33 @@ Answer = dict[str, Any]
 class Fault(StrEnum):
     kill = "kill"
     stop = "stop"
+    delete = "delete"
+    force_delete = "force-delete"
     handover = "handover"
     drain = "drain"
     scale = "scale"
 
 
+SIGNALS = {Fault.kill: signal.SIGKILL, Fault.stop: signal.SIGSTOP}
+
+
 @dataclass(frozen=True)
 class Place:
-    """A node and where it is reached. ``pid``: of its process, None if it has none or it is on another machine."""
+    """A node and where it is reached. ``pid``: of its process, None if it has none or it is on another machine.
+
+    ``token``: the admin port's; else GAMECLUSTER_ADMIN_TOKEN counts."""
 
     name: str
     url: str
     admin: str
     pid: int | None
+    token: str = field(default="", repr=False)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """What the admin port answers; {} if it does not, or not as it should."""
         place = urlsplit(self.admin)
         connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=ANSWER_SECONDS)
-        token = os.environ.get("GAMECLUSTER_ADMIN_TOKEN", "")
+        token = self.token or os.environ.get("GAMECLUSTER_ADMIN_TOKEN", "")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError), contextlib.closing(connection):
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
@@ -63,20 +72,48 @@ class Place:
                 os.kill(self.pid, number)
 
 
-class Target(Protocol):
-    """``faults``: what can be done to it."""
+class Placed(Protocol):
+    def places(self) -> list[Place]: ...
+
+
+class Target(Placed, Protocol):
+    """``faults``: what can be done to it. ``recover_seconds``: how long a node that is lost may take to be back.
+
+    ``hits_at_once``: a fault is there when ``hit`` returns. Else nobody knows the moment, only that it was since the call.
+    """
 
     faults: frozenset[Fault]
+    hits_at_once: bool
+    recover_seconds: float
 
-    def places(self) -> list[Place]: ...
+    def hit(self, fault: Fault, place: Place) -> None:
+        """Does a fault to a node that it is not asked for itself: kill, stop, delete, force-delete."""
+        ...
 
     def scale(self, count: int) -> None: ...
 
+    def back_off_seconds(self, fault: Fault, place: Place) -> float:
+        """How long this node would be kept waiting before it is started again, because it has ended before."""
+        ...
 
-class LocalTarget:
+
+class _Processes:
+    """Nodes whose processes are here, or are out of reach; who starts them again does so after two seconds at most."""
+
+    hits_at_once = True
+    recover_seconds = 30.0
+
+    def hit(self, fault: Fault, place: Place) -> None:
+        place.signal(SIGNALS[fault])
+
+    def back_off_seconds(self, fault: Fault, place: Place) -> float:
+        return 0.0
+
+
+class LocalTarget(_Processes):
     """The cluster of a data folder, through its supervisor's control socket."""
 
-    faults = frozenset(Fault)
+    faults = frozenset({Fault.kill, Fault.stop, Fault.handover, Fault.drain, Fault.scale})
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -89,7 +126,7 @@ class LocalTarget:
         control.ask(self._data, {"do": "scale", "count": count})
 
 
-class UrlTarget:
+class UrlTarget(_Processes):
     """The cluster that a node's admin port tells of; its nodes' admin ports are 200 above their clients'."""
 
     def __init__(self, admin: str) -> None:
@@ -127,7 +164,7 @@ class Health:
     in_sync: int = 0
 
 
-def health(target: Target, in_sync_at_least: int = 0) -> Health:
+def health(target: Placed, in_sync_at_least: int = 0) -> Health:
     """Whether all nodes are ready and agree on the leader and the in-sync set."""
     places = target.places()
     views = {place.name: place.ask("GET", "/cluster") for place in places}
@@ -139,6 +176,8 @@ def health(target: Target, in_sync_at_least: int = 0) -> Health:
     in_sync = min(len(view["inSync"]) for view in views.values())
     if len(leaders) > 1 or None in leaders:
         return Health(f"leaders: {', '.join(sorted(map(str, leaders)))}")
+    if not leaders & views.keys():
+        return Health(f"{leaders.pop()} leads, which is about to go")
     if in_sync < in_sync_at_least:
         return Health(f"{in_sync} of {in_sync_at_least} are in sync")
     return Health("", leaders.pop(), in_sync)
