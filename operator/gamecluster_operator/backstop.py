@@ -11,17 +11,20 @@ did not for ten:
     failed                        all certainly dead                        vacant, never held, epoch + 1000 (total loss)
     failed                        none answers, not all certainly dead      nothing: unreachable is not dead
 
-The Lease is lost when it is vacant after a deletion, or says a lower epoch than a record that a pod has seen before it. Its own
-set may be outdated then. What counts is the newest record with a holder that any pod knows (``held``):
+The Lease is lost when it is vacant after a deletion, or does not follow from a record that a pod has seen before it (``held``),
+for it was changed by hand. Which set was the last one? That of the newest record that any pod knows, if the Lease's epoch is lower
+or it has no set; the Lease's own, if its epoch is above all that any pod has heard of; else it may be either, and only members of
+both count:
 
-    all pods there are                   set of that record, and the Lease's           what is written
+    all pods there are                   members of the last set                       what is written
     one of them says that it leads       any                                           nothing: it has not read the Lease yet
     one neither answers nor has ended    any                                           nothing: it may know a newer record
     all answer or have ended             one neither answers nor is certainly dead     nothing
-                                         some of that record's set alive               of these the one with the longest log, epoch + 1000
-                                         all of it certainly dead                      vacant, never held, epoch + 1000 (total loss)
+                                         some alive                                    of these the one with the longest log, epoch + 1000
+                                         all certainly dead                            vacant, never held, epoch + 1000 (total loss)
+                                         it may be either set: alive in one only       nothing: somebody has to decide
 
-Why that is safe: each member of the newest set has all that was committed, unless somebody acted on a later record of which no
+Why that is safe: each member of the last set has all that was committed, unless somebody acted on a later record of which no
 living pod knows. Then whatever that one got acknowledged by the others is in a living log: it is the end of the longest, as logs
 of one epoch are beginnings of each other and those of a later epoch have all that was committed before. What a pod acknowledged
 quite alone, by a record that nobody else has read, died with it. So a log outside the set that ends in a later epoch than all of
@@ -109,34 +112,48 @@ def newest_held(pods: Iterable[ObservedPod]) -> Record | None:
 
 
 def is_lost(record: Record, pods: Iterable[ObservedPod]) -> bool:
-    """It does not follow from what was there: deleted and made anew, or its epoch lowered by hand."""
+    """It does not follow from what was there: deleted and made anew, or changed by hand."""
     if record.holder is None:
         return not record.never_held
     newest = newest_held(pods)
-    return newest is not None and record.epoch < newest.epoch and record.version > newest.version
+    if newest is None or record.version <= newest.version:
+        return False
+    return record.epoch < newest.epoch or (record.epoch == newest.epoch and record.holder != newest.holder)
 
 
 def _after_loss(
     record: Record, pods: Sequence[ObservedPod], dead: tuple[Incarnation, ...]
 ) -> Record | TotalLoss | None:
+    sets = _last_sets(record, pods)
+    last = {pod.told.incarnation: pod.told.last for pod in pods if pod.told is not None}
+    if not _may_judge(record, pods) or not {*record.in_sync, *sets[-1]} <= {*dead, *last}:
+        return None
+    able = [who for who in sets[-1] if who in last and all(who in members for members in sets)]
+    if not able:
+        lost = tuple(dict.fromkeys(who for members in sets for who in members))
+        return _total_loss(record, lost, pods) if not last.keys() & set(lost) else None
+    best = max((who for who in sets[-1] if who in last), key=lambda who: last[who])
+    if any(ends[0] > last[best][0] for ends in last.values()):
+        return None
+    in_sync = (best, *(who for who in able if who != best))
+    return Record(record.version, best, _epoch(record, pods) + EPOCH_LEAP, in_sync, dead=dead)
+
+
+def _last_sets(record: Record, pods: Sequence[ObservedPod]) -> list[tuple[Incarnation, ...]]:
+    """One of them was the last in-sync set."""
+    newest = newest_held(pods)
+    if newest is None or (record.epoch > _highest(pods) and record.in_sync):
+        return [record.in_sync]
+    is_outdated = record.epoch < newest.epoch or not record.in_sync
+    return [newest.in_sync] if is_outdated else [record.in_sync, newest.in_sync]
+
+
+def _may_judge(record: Record, pods: Sequence[ObservedPod]) -> bool:
+    """All have said what they know, and nobody leads on."""
     newest = newest_held(pods) or record
     tellings = [pod.told for pod in pods if pod.told is not None]
-    if any(told.leader == name_of(told.incarnation) and told.epoch >= newest.epoch for told in tellings):
-        return None
-    if not all(pod.told is not None or pod.ended or pod.unplaced for pod in pods):
-        return None
-    wanted = {*newest.in_sync, *record.in_sync}
-    if not wanted <= {*dead, *(told.incarnation for told in tellings)}:
-        return None
-    able = [told for told in tellings if told.incarnation in newest.in_sync]
-    if not able:
-        return _total_loss(record, newest.in_sync, pods)
-    able.sort(key=lambda told: newest.in_sync.index(told.incarnation))
-    best = max(able, key=lambda told: told.last)
-    if any(told.last[0] > best.last[0] for told in tellings):
-        return None
-    in_sync = (best.incarnation, *(told.incarnation for told in able if told is not best))
-    return Record(record.version, best.incarnation, _epoch(record, pods) + EPOCH_LEAP, in_sync, dead=dead)
+    is_led = any(told.leader == name_of(told.incarnation) and told.epoch >= newest.epoch for told in tellings)
+    return not is_led and all(pod.told is not None or pod.ended or pod.unplaced for pod in pods)
 
 
 def _free_from_seal(record: Record, pods: Iterable[ObservedPod], dead: tuple[Incarnation, ...]) -> Record | None:
@@ -187,6 +204,10 @@ def is_certainly_dead(who: Incarnation, pods: Iterable[ObservedPod], gone: set[s
 
 
 def _epoch(record: Record, pods: Iterable[ObservedPod]) -> int:
-    """The highest that is known anywhere."""
+    return max(record.epoch, _highest(pods))
+
+
+def _highest(pods: Iterable[ObservedPod]) -> int:
+    """Epoch, promised, held or logged by any pod."""
     told = [pod.told for pod in pods if pod.told is not None]
-    return max([record.epoch, *(e for t in told for e in (t.epoch, t.last[0], t.held.epoch if t.held else 0))])
+    return max((e for t in told for e in (t.epoch, t.last[0], t.held.epoch if t.held else 0)), default=0)

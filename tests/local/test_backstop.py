@@ -80,12 +80,20 @@ def test_the_longest_log_that_is_left_of_the_newest_set_goes_on() -> None:
 
 
 def test_the_newest_set_that_any_node_knows_counts() -> None:
-    newest = Record(18, B1, 7, (A1, B1))
+    newest = Record(18, B1, 8, (A1, B1))
     told = {**knowing(B1, newest, seq=9), **knowing(C1, seq=12)}
-    assert after(10, VACANT, told) == Record(20, B1, 1007, (B1,), dead=(A1,))
+    assert after(10, VACANT, told) == Record(20, B1, 1008, (B1,), dead=(A1,))
     lost = {**alive(A2), **knowing(C1, newest, seq=12)}
-    assert after(10, VACANT, lost) == Record(20, None, 1007, (), never_held=True)
+    assert after(10, VACANT, lost) == Record(20, None, 1008, (), never_held=True)
     assert is_total_loss(VACANT, {name_of(who): who for who in lost}, lost)
+
+
+def test_if_either_set_may_be_the_last_one_only_a_member_of_both_makes_sure() -> None:
+    shrunk = {**alive(A2), **knowing(C1, Record(18, A1, 7, (A1, B1)))}
+    assert after(1e6, VACANT, shrunk) is None
+    assert not is_total_loss(VACANT, {name_of(who): who for who in shrunk}, shrunk)
+    both = {**knowing(B1, Record(18, A1, 7, (A1, B1))), **knowing(C1)}
+    assert after(10, VACANT, both) == Record(20, B1, 1007, (B1,), dead=(A1,))
 
 
 def test_one_that_does_not_answer_may_know_better() -> None:
@@ -151,13 +159,12 @@ def test_whatever_the_record_nobody_outside_the_set_is_named_and_the_epoch_grows
         written = after(10, record, told)
         if written is None:
             continue
-        lost = is_lost(record, told)
-        newest = (newest_held(told) or record) if lost else record
+        newest = newest_held(told) if is_lost(record, told) else None
         assert written.version == record.version and not set(written.dead) & told.keys()
         assert written.epoch > record.epoch or (written.holder == record.holder in told and written.dead)
         assert written.never_held == (written.holder is None)
         assert written.holder is None or written.holder in told
-        assert set(written.in_sync) <= set(newest.in_sync) | {record.holder}
+        assert set(written.in_sync) <= {*record.in_sync, *(newest.in_sync if newest else ())}
 
 
 def test_a_fresh_start_leaps_past_every_epoch_that_was() -> None:

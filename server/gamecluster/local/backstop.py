@@ -10,14 +10,16 @@ A process that is not running is certainly dead: its parent has reaped it.
 | held                    | some other of the in-sync set | the first that answers, in the record's order, is named        |
 | lost                    | one that says that it leads   | nothing: it has not read the Lease yet                         |
 | lost                    | one that does not answer      | nothing: it may know a newer record                            |
-| lost, and all answer    | some of the newest set        | of these the one with the longest log is named, epoch + 1000   |
+| lost, and all answer    | some of the last set          | of these the one with the longest log is named, epoch + 1000   |
+| lost, and all answer    | only members of one of two    | nothing: somebody has to decide                                |
 | any other               | none of the set               | what ``restore.py`` says of the storage; without               |
 |                         |                               | one: vacant, never held, epoch + 1000                          |
 
-Lost: vacant after a deletion, or with an epoch lower than that of a record which a node has seen before it. The newest set is that
-of the newest record with a holder which any node knows; why its longest log has all that was acknowledged, the operator's backstop
-says. Never is anyone named outside that set. With a name goes who is dead (``dead``), which frees those whom a seal binds to them
-(rule 10). The result is to be written on the very version that was judged.
+Lost: vacant after a deletion, or changed by hand so that it does not follow from a record that a node has seen before it. The last
+set is that of the newest record that any node knows, if the Lease's epoch is lower or it has no set; the Lease's own, if its epoch is
+above all that any node has heard of; else it may be either, and only members of both count. Why its longest log has all that was
+acknowledged, the operator's backstop says. Never is anyone named outside that set. With a name goes who is dead (``dead``), which frees
+those whom a seal binds to them (rule 10). The result is to be written on the very version that was judged.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ def is_lost(record: Record, told: Tellings) -> bool:
     if record.holder is None:
         return not record.never_held
     newest = newest_held(told)
-    return newest is not None and record.epoch < newest.epoch and record.version > newest.version
+    if newest is None or record.version <= newest.version:
+        return False
+    return record.epoch < newest.epoch or (record.epoch == newest.epoch and record.holder != newest.holder)
 
 
 def is_total_loss(record: Record, live: Mapping[str, Incarnation], told: Tellings) -> bool:
@@ -98,8 +102,8 @@ def is_total_loss(record: Record, live: Mapping[str, Incarnation], told: Telling
     if is_undecided(record, newest_held(told)):
         return True
     if is_lost(record, told):
-        newest = newest_held(told) or record
-        return _may_judge(newest, live, told) and bool(newest.in_sync) and not told.keys() & set(newest.in_sync)
+        lost = {who for members in _last_sets(record, told) for who in members}
+        return _may_judge(record, live, told) and bool(lost) and not told.keys() & lost
     return bool(record.in_sync) and not {record.holder, *record.in_sync} & set(live.values())
 
 
@@ -117,18 +121,34 @@ def reset(record: Record, told: Tellings | None = None) -> Record:
 def _after_loss(
     record: Record, live: Mapping[str, Incarnation], told: Tellings, dead: tuple[Incarnation, ...]
 ) -> Record | None:
-    newest = newest_held(told) or record
-    if not _may_judge(newest, live, told):
+    if is_total_loss(record, live, told):
+        return reset(record, told)
+    sets = _last_sets(record, told)
+    able = [who for who in sets[-1] if who in told and all(who in members for members in sets)]
+    if not able or not _may_judge(record, live, told):
         return None
-    able = [who for who in newest.in_sync if who in told]
-    if not able:
-        return reset(record, told) if newest.in_sync else None
-    best = max(able, key=lambda who: told[who].last)
+    best = max((who for who in sets[-1] if who in told), key=lambda who: told[who].last)
     if any(says.last.epoch > told[best].last.epoch for says in told.values()):
         return None  # by a record that none of them knows: somebody else may have more
     epoch = max(record.epoch, highest_epoch(told)) + EPOCH_LEAP
     in_sync = (best, *(who for who in able if who != best))
     return Record(record.version, best, epoch, in_sync, dead=dead)
+
+
+def _last_sets(record: Record, told: Tellings) -> list[tuple[Incarnation, ...]]:
+    """One of them was the last in-sync set."""
+    newest = newest_held(told)
+    if newest is None or (record.epoch > highest_epoch(told) and record.in_sync):
+        return [record.in_sync]
+    is_outdated = record.epoch < newest.epoch or not record.in_sync
+    return [newest.in_sync] if is_outdated else [record.in_sync, newest.in_sync]
+
+
+def _may_judge(record: Record, live: Mapping[str, Incarnation], told: Tellings) -> bool:
+    """All have said what they know, and nobody leads on."""
+    newest = newest_held(told) or record
+    is_led = any(says.leads and says.epoch >= newest.epoch for says in told.values())
+    return not is_led and set(live.values()) <= told.keys()
 
 
 def _after_failure(record: Record, told: Tellings, dead: tuple[Incarnation, ...]) -> Record | None:
@@ -138,12 +158,6 @@ def _after_failure(record: Record, told: Tellings, dead: tuple[Incarnation, ...]
         return None
     epoch = max(record.epoch, highest_epoch(told)) + 1
     return Record(record.version, named, epoch, in_sync, dead=dead)
-
-
-def _may_judge(newest: Record, live: Mapping[str, Incarnation], told: Tellings) -> bool:
-    """All have said what they know, and nobody leads on."""
-    is_led = any(says.leads and says.epoch >= newest.epoch for says in told.values())
-    return not is_led and set(live.values()) <= told.keys()
 
 
 def _free_from_seal(record: Record, told: Tellings, dead: tuple[Incarnation, ...]) -> Record | None:
