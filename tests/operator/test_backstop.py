@@ -182,6 +182,8 @@ def test_if_either_set_may_be_the_last_one_only_a_member_of_both_makes_sure() ->
     assert after(1000, vacant, *gone, telling(2, held=HELD, last=(4, 12))) is None
     shrunk = Record(15, A, 4, (A,))
     assert after(1000, VACANT, *gone, telling(2, held=shrunk, last=(4, 12))) is None
+    by_hand = Record(21, None, 99, (C,))
+    assert after(10, by_hand, *gone, telling(2, held=shrunk)) == Record(21, C, 99 + EPOCH_LEAP, (C,), dead=(A,))
     seen = telling(1, held=HELD, last=(4, 9)), telling(2, held=HELD, last=(4, 9))
     assert after(10, vacant, telling(0, 2), *seen) == Record(20, B, 4 + EPOCH_LEAP, (B,), dead=(A,))
     longer = telling(1, held=HELD, last=(4, 9)), telling(2, held=HELD, last=(4, 12))
