@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # Process 1 of a container does not hear a signal that it has no handler for, and the import takes a second.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from .shell.serve import run
 
     settings = Settings.from_env()
