@@ -16,6 +16,29 @@ app.kubernetes.io/component: operator
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- define "operator.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* Namespaces whose pods may look at the operator's figures and at the games' admin ports. */}}
+{{- define "operator.adminNamespaces" -}}
+{{ prepend .Values.monitoring.namespaces .Release.Namespace | uniq | join "," }}
+{{- end }}
+
+{{/* As Pod Security's "restricted" wants it. */}}
+{{- define "operator.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "operator.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
 {{/* What the operator does itself, and what it passes on to the pods: a Role can only be made by who has all of it. */}}
 {{- define "operator.rules" -}}
 - apiGroups: [gamecluster.dev]
@@ -49,7 +72,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
+  resources: [networkpolicies, ingresses]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [cloud.google.com]
+  resources: [backendconfigs] # time-outs of an Ingress of the class gce
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]

@@ -42,6 +42,7 @@ class Games:
 
 @pytest.fixture(scope="module")
 def games(kubectl: Kubectl) -> Iterator[Games]:
+    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
     kubectl("create", "namespace", NAMESPACE)
     yield Games(kubectl)
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
@@ -54,7 +55,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "volumes": {"storage": VOLUME, "gameState": {"durability": "Storage"}},
     "a database": {"storage": {"type": "PostgreSQL", "secretRef": URL}, "gameState": {"durability": "Storage"}},
     "an Ingress": {"expose": {"type": "Ingress", "host": "play.example.com", "tlsSecretName": "play-tls"}},
-    "a route": {"expose": {"type": "HTTPRoute", "host": "play"}},
+    "a route": {"expose": {"type": "HTTPRoute", "host": "play", "gateway": {"name": "front"}, "tls": True}},
     "origins": {"allowedOrigins": ["*", "https://play.example.com:8443", "http://localhost"]},
     "no NetworkPolicy": {"networkPolicy": {"enabled": False}},
     "a template": {
@@ -92,9 +93,14 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"storage": {"type": "Redis", "secretRef": {"name": "db", "key": "a/b"}}}, "secretRef.key", "such as url"),
     ({"expose": {"type": "Ingress"}}, "spec.expose.host", "host: play.example.com"),
     ({"expose": {"type": "HTTPRoute"}}, "spec.expose.host", "host: play.example.com"),
+    ({"expose": {"type": "HTTPRoute", "host": "a.b"}}, "spec.expose.gateway", "gateway: {name: my-gateway}"),
+    ({"expose": {"type": "Ingress", "host": "a.b", "gateway": {"name": "g"}}}, "spec.expose.gateway", "HTTPRoute only"),
+    ({"expose": {"className": "nginx"}}, "spec.expose.className", "for Ingress only: remove it"),
+    ({"expose": {"tls": True}}, "spec.expose.tls", "remove it, or set expose.type"),
+    ({"expose": {"annotations": {"a": 1}}}, "spec.expose.annotations.a", "must be of type string"),
     ({"expose": {"type": "Ingress", "host": "https://play.example.com"}}, "spec.expose.host", "without scheme"),
     ({"expose": {"type": "NodePort", "host": "play.example.com"}}, "spec.expose.host", "remove it, or set expose.type"),
-    ({"expose": {"tlsSecretName": "play-tls"}}, "spec.expose.tlsSecretName", "remove it, or set expose.type"),
+    ({"expose": {"tlsSecretName": "play-tls"}}, "spec.expose.tlsSecretName", "for Ingress only: remove it"),
     ({"autoscaling": {"minReplicas": 5, "maxReplicas": 3}}, "spec.autoscaling", "must not be above"),
     ({"allowedOrigins": ["https://play.example.com/"]}, "spec.allowedOrigins[0]", "without a path"),
     ({"template": {"containers": []}}, "spec.template.containers", "unknown field"),
