@@ -27,9 +27,12 @@ def helm(*arguments: str, kubeconfig: Path | None = None) -> str:
     return done.stdout
 
 
-def template(release: str, namespace: str, *sets: str, kubernetes: str = "1.30.0") -> list[dict[str, Any]]:
-    """All objects of a release with these ``--set``, for that version; its tests too."""
+def template(
+    release: str, namespace: str, *sets: str, values: Path | None = None, kubernetes: str = "1.30.0"
+) -> list[dict[str, Any]]:
+    """All objects of a release with these ``--set`` or this file of values, for that version; its tests too."""
     chosen = [part for one in sets for part in ("--set", one)]
+    chosen += ["--values", str(values)] if values else []
     text = helm("template", release, str(CHART), "--namespace", namespace, "--kube-version", kubernetes, *chosen)
     return [obj for obj in yaml.safe_load_all(text) if obj]
 
