@@ -11,18 +11,17 @@ did not for ten:
     failed                        all certainly dead                        vacant, never held, epoch + 1000 (total loss)
     failed                        none answers, not all certainly dead      nothing: unreachable is not dead
 
-The Lease is lost when it is vacant after a deletion, or does not follow from a record that a pod has seen before it (``held``),
-for it was changed by hand. Which set was the last one? That of the newest record that any pod knows, if the Lease's epoch is lower
-or it has no set; the Lease's own, if its epoch is above all that any pod has heard of; else it may be either, and only members of
-both count:
+The Lease is lost when it is vacant after a deletion, or does not follow from a record that was seen before it, for it was changed by
+hand. Its own set comes from the status, and may be outdated. The last set is that of the newest record with a holder that any pod has
+seen (``held``), or this operator. (Only if it has seen none itself since it started, and the Lease's epoch is above all that any pod
+has heard of, it is the Lease's own.)
 
-    all pods there are                   members of the last set                       what is written
+    all pods there are                   members of the last set, and the Lease's      what is written
     one of them says that it leads       any                                           nothing: it has not read the Lease yet
     one neither answers nor has ended    any                                           nothing: it may know a newer record
     all answer or have ended             one neither answers nor is certainly dead     nothing
-                                         some alive                                    of these the one with the longest log, epoch + 1000
-                                         all certainly dead                            vacant, never held, epoch + 1000 (total loss)
-                                         it may be either set: alive in one only       nothing: somebody has to decide
+                                         some of the last set alive                    of these the one with the longest log, epoch + 1000
+                                         all of the last set certainly dead            vacant, never held, epoch + 1000 (total loss)
 
 Why that is safe: each member of the last set has all that was committed, unless somebody acted on a later record of which no
 living pod knows. Then whatever that one got acknowledged by the others is in a living log: it is the end of the longest, as logs
@@ -79,78 +78,76 @@ def backstop(
     idle_since: float | None,
     gone_since: Mapping[str, float] | None = None,
     gone_seconds: float = GONE_SECONDS,
+    known: Record | None = None,
 ) -> Record | TotalLoss | None:
     """What to write instead of ``record``, if anything.
 
     ``idle_since``: when this very record (its version too) was first seen without its holder leading, or with a holder that a
     seal binds, in seconds of the same monotonic clock as ``now``; None while it leads unbound. ``gone_since``: since when pod
-    UIDs of those who may count are missing.
+    UIDs of those who may count are missing. ``known``: the newest record with a holder that the operator has seen itself.
     """
     if record.never_held or idle_since is None or now - idle_since < GRACE_SECONDS:
         return None
     gone = {uid for uid, since in (gone_since or {}).items() if now - max(since, idle_since) >= gone_seconds}
-    dead = tuple(who for who in members(record, pods) if is_certainly_dead(who, pods, gone))
-    if is_lost(record, pods):
-        return _after_loss(record, pods, dead)
+    dead = tuple(who for who in members(record, pods, known) if is_certainly_dead(who, pods, gone))
+    if is_lost(record, pods, known):
+        return _after_loss(record, pods, dead, known)
     if record.holder is not None and is_alive(record.holder, pods):
         return _free_from_seal(record, pods, dead)
     return _after_failure(record, pods, dead)
 
 
-def members(record: Record | None, pods: Iterable[ObservedPod]) -> tuple[Incarnation, ...]:
-    """All whose life or death may matter: by the record, by older ones that pods know, by the seals that bind them."""
+def members(record: Record | None, pods: Iterable[ObservedPod], known: Record | None = None) -> tuple[Incarnation, ...]:
+    """All whose life or death may matter: by the record, by older ones that were seen, by the seals that bind them."""
     tellings = [pod.told for pod in pods if pod.told is not None]
-    records = [r for r in (record, *(told.held for told in tellings)) if r is not None]
+    records = [r for r in (record, known, *(told.held for told in tellings)) if r is not None]
     holders = [r.holder for r in records if r.holder is not None]
     named = [who for r in records for who in r.in_sync]
     return tuple(dict.fromkeys([*holders, *named, *(who for told in tellings for who in told.bound)]))
 
 
-def newest_held(pods: Iterable[ObservedPod]) -> Record | None:
-    held = [pod.told.held for pod in pods if pod.told is not None and pod.told.held is not None]
-    return max(held, key=lambda record: (record.epoch, record.version), default=None)
+def newest_held(pods: Iterable[ObservedPod], known: Record | None = None) -> Record | None:
+    held = [known, *(pod.told.held for pod in pods if pod.told is not None)]
+    return max(filter(None, held), key=lambda record: (record.epoch, record.version), default=None)
 
 
-def is_lost(record: Record, pods: Iterable[ObservedPod]) -> bool:
+def is_lost(record: Record, pods: Iterable[ObservedPod], known: Record | None = None) -> bool:
     """It does not follow from what was there: deleted and made anew, or changed by hand."""
     if record.holder is None:
         return not record.never_held
-    newest = newest_held(pods)
+    newest = newest_held(pods, known)
     if newest is None or record.version <= newest.version:
         return False
     return record.epoch < newest.epoch or (record.epoch == newest.epoch and record.holder != newest.holder)
 
 
 def _after_loss(
-    record: Record, pods: Sequence[ObservedPod], dead: tuple[Incarnation, ...]
+    record: Record, pods: Sequence[ObservedPod], dead: tuple[Incarnation, ...], known: Record | None
 ) -> Record | TotalLoss | None:
-    sets = _last_sets(record, pods)
+    last_set = _last_set(record, pods, known)
     last = {pod.told.incarnation: pod.told.last for pod in pods if pod.told is not None}
-    if not _may_judge(record, pods) or not {*record.in_sync, *sets[-1]} <= {*dead, *last}:
+    if not _may_judge(record, pods, known) or not {*record.in_sync, *last_set} <= {*dead, *last}:
         return None
-    able = [who for who in sets[-1] if who in last and all(who in members for members in sets)]
+    epoch = max(_epoch(record, pods), known.epoch if known else 0)
+    able = [who for who in last_set if who in last]
     if not able:
-        lost = tuple(dict.fromkeys(who for members in sets for who in members))
-        return _total_loss(record, lost, pods) if not last.keys() & set(lost) else None
-    best = max((who for who in sets[-1] if who in last), key=lambda who: last[who])
+        return _total_loss(record, epoch, last_set)
+    best = max(able, key=lambda who: last[who])
     if any(ends[0] > last[best][0] for ends in last.values()):
         return None
     in_sync = (best, *(who for who in able if who != best))
-    return Record(record.version, best, _epoch(record, pods) + EPOCH_LEAP, in_sync, dead=dead)
+    return Record(record.version, best, epoch + EPOCH_LEAP, in_sync, dead=dead)
 
 
-def _last_sets(record: Record, pods: Sequence[ObservedPod]) -> list[tuple[Incarnation, ...]]:
-    """One of them was the last in-sync set."""
-    newest = newest_held(pods)
-    if newest is None or (record.epoch > _highest(pods) and record.in_sync):
-        return [record.in_sync]
-    is_outdated = record.epoch < newest.epoch or not record.in_sync
-    return [newest.in_sync] if is_outdated else [record.in_sync, newest.in_sync]
+def _last_set(record: Record, pods: Sequence[ObservedPod], known: Record | None) -> tuple[Incarnation, ...]:
+    newest = newest_held(pods, known)
+    is_the_leases = newest is None or (known is None and bool(record.in_sync) and record.epoch > _highest(pods))
+    return record.in_sync if newest is None or is_the_leases else newest.in_sync
 
 
-def _may_judge(record: Record, pods: Sequence[ObservedPod]) -> bool:
+def _may_judge(record: Record, pods: Sequence[ObservedPod], known: Record | None) -> bool:
     """All have said what they know, and nobody leads on."""
-    newest = newest_held(pods) or record
+    newest = newest_held(pods, known) or record
     tellings = [pod.told for pod in pods if pod.told is not None]
     is_led = any(told.leader == name_of(told.incarnation) and told.epoch >= newest.epoch for told in tellings)
     return not is_led and all(pod.told is not None or pod.ended or pod.unplaced for pod in pods)
@@ -169,7 +166,7 @@ def _after_failure(
     if leads_off_the_record(record, pods):
         return None
     if set(record.in_sync) <= set(dead):
-        return _total_loss(record, record.in_sync, pods)
+        return _total_loss(record, _epoch(record, pods), record.in_sync)
     in_sync = tuple(who for who in record.in_sync if who != record.holder)
     candidate = next((who for who in in_sync if is_alive(who, pods)), None)
     if candidate is None:
@@ -177,10 +174,8 @@ def _after_failure(
     return Record(record.version, candidate, _epoch(record, pods) + 1, in_sync, dead=dead)
 
 
-def _total_loss(record: Record, lost: tuple[Incarnation, ...], pods: Iterable[ObservedPod]) -> TotalLoss | None:
-    if not lost:
-        return None
-    return TotalLoss(Record(record.version, None, _epoch(record, pods) + EPOCH_LEAP, (), True), lost)
+def _total_loss(record: Record, epoch: int, lost: tuple[Incarnation, ...]) -> TotalLoss | None:
+    return TotalLoss(Record(record.version, None, epoch + EPOCH_LEAP, (), True), lost) if lost else None
 
 
 def leads_off_the_record(record: Record, pods: Iterable[ObservedPod]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .backstop import members
+from .backstop import is_lost, members
 from .labels import Object
 from .observed import Observed, ObservedPod, Telling
 from .record import Record, name_of, uid_of
@@ -27,6 +27,8 @@ class Memory:
     """The epoch in which the operator itself named a leader last."""
     untold: tuple[Object, float] | None = None
     """A change of leader that was not told yet: the status before it, and since when."""
+    held: Record | None = None
+    """The newest record with a holder that was seen; None after one that lets any pod begin anew."""
     gone_since: dict[str, float] = field(default_factory=dict)
     ending_since: dict[str, float] = field(default_factory=dict)
     _asked_of: tuple[object, ...] | None = None
@@ -49,6 +51,7 @@ class Memory:
         elif self.bound_since is None or observed.record != self._watched:
             self.bound_since = now
         self._watched = observed.record
+        self._watch_held(observed)
         self._watch_gone(observed, now)
         self.ending_since = {pod.uid: self.ending_since.get(pod.uid, now) for pod in observed.pods if pod.deleting}
 
@@ -57,10 +60,15 @@ class Memory:
         """Since when the record is as it is, though it should have changed."""
         return self.not_leading_since if self.not_leading_since is not None else self.bound_since
 
+    def _watch_held(self, observed: Observed) -> None:
+        record = observed.record
+        if record is not None and not is_lost(record, observed.pods, self.held):
+            self.held = record if record.holder is not None else None
+
     def _watch_gone(self, observed: Observed, now: float) -> None:
         """While nobody leads, those of older records and sets are kept in mind: a seal may bind somebody to them."""
         present = {pod.uid for pod in observed.pods} | observed.strangers
-        wanted = {uid_of(who) for who in members(observed.record, observed.pods)}
+        wanted = {uid_of(who) for who in members(observed.record, observed.pods, self.held)}
         if self.idle_since is not None:
             wanted |= self.gone_since.keys()
         self.gone_since = {uid: self.gone_since.get(uid, now) for uid in wanted - present}

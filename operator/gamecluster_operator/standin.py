@@ -62,7 +62,8 @@ class StandIn:
         assert seen is not None
 
         def decide(pods: tuple[ObservedPod, ...]) -> Record | backstop.TotalLoss | None:
-            return backstop.backstop(seen, pods, now, memory.idle_since, memory.gone_since, gone_seconds)
+            since = memory.idle_since
+            return backstop.backstop(seen, pods, now, since, memory.gone_since, gone_seconds, memory.held)
 
         if restore.is_undecided(seen, observed.pods):
             await self._begin(key, cluster, observed, memory, now, result)
@@ -80,7 +81,7 @@ class StandIn:
                 result.lost = decision.lost
                 result.news.append(news.total_loss(decision.lost, decision.record.epoch))
         elif await self._write(key, seen, decision):
-            self._tell(seen, decision, backstop.is_lost(seen, pods), memory, result)
+            self._tell(seen, decision, backstop.is_lost(seen, pods, memory.held), memory, result)
 
     def _tell(self, seen: Record, written: Record, was_lost: bool, memory: Memory, result: StoodIn) -> None:
         assert written.holder is not None

@@ -87,18 +87,20 @@ class Situation:
     nodes: tuple[Node, ...]
     record: messages.Record
     leaderless_since: float | None
+    known: messages.Record | None = None
 
     def by_up(self) -> Written:
         running = [node for node in self.nodes if node.is_running]
         live = {f"arena-{node.index}": node.life(node.boot) for node in running}
         told = {node.life(node.boot): node.told for node in running if node.told}
-        return written(local.backstop(self.record, live, told, self.leaderless_since, NOW))
+        return written(local.backstop(self.record, live, told, self.leaderless_since, NOW, self.known))
 
     def by_operator(self) -> Written:
         pods = [pod for node in self.nodes if (pod := node.pod())]
         present = {pod.uid for pod in pods}
         gone = {f"uid{n}": 0.0 for n in range(NODES) if f"uid{n}" not in present}
-        decided = operator.backstop(by_operator(self.record), pods, NOW, self.leaderless_since, gone, gone_seconds=0.0)
+        known = by_operator(self.known) if self.known else None
+        decided = operator.backstop(by_operator(self.record), pods, NOW, self.leaderless_since, gone, 0.0, known)
         return written(decided.record if isinstance(decided, operator.TotalLoss) else decided)
 
 
@@ -123,7 +125,7 @@ def situations(draw: st.DrawFn) -> Situation:
     dead = draw(sets)
     record = messages.Record(draw(st.integers(1, 99)), holder, draw(epochs), in_sync, never_held, dead=dead)
     since = draw(st.sampled_from([None, NOW, NOW - 9.9, NOW - 10.0, NOW - 60.0]))
-    return Situation(nodes, record, since)
+    return Situation(nodes, record, since, draw(st.none() | held))
 
 
 @given(situations())

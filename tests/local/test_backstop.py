@@ -88,12 +88,12 @@ def test_the_newest_set_that_any_node_knows_counts() -> None:
     assert is_total_loss(VACANT, {name_of(who): who for who in lost}, lost)
 
 
-def test_if_either_set_may_be_the_last_one_only_a_member_of_both_makes_sure() -> None:
-    shrunk = {**alive(A2), **knowing(C1, Record(18, A1, 7, (A1, B1)))}
-    assert after(1e6, VACANT, shrunk) is None
-    assert not is_total_loss(VACANT, {name_of(who): who for who in shrunk}, shrunk)
-    both = {**knowing(B1, Record(18, A1, 7, (A1, B1))), **knowing(C1)}
-    assert after(10, VACANT, both) == Record(20, B1, 1007, (B1,), dead=(A1,))
+def test_what_up_has_seen_itself_counts_like_what_a_node_has() -> None:
+    told, shrunk = {**alive(A2), **knowing(C1)}, Record(18, A1, 7, (A1, B1))
+    live = {name_of(who): who for who in told}
+    assert backstop(VACANT, live, told, 0.0, 10.0, shrunk) == Record(20, None, 1007, (), never_held=True)
+    assert is_total_loss(VACANT, live, told, shrunk)
+    assert backstop(VACANT, live, told, 0.0, 10.0) == Record(20, C1, 1007, (C1,), dead=(A1, B1))
 
 
 def test_one_that_does_not_answer_may_know_better() -> None:

@@ -176,20 +176,17 @@ def test_the_leases_own_set_counts_if_no_living_pod_has_heard_of_its_epoch() -> 
     assert named == Record(20, B, 6 + EPOCH_LEAP, (B,), dead=(A,))
 
 
-def test_if_either_set_may_be_the_last_one_only_a_member_of_both_makes_sure() -> None:
-    """A change in the same epoch: did the operator see it, or did the pod?"""
-    vacant, gone = Record(20, None, 4, (A, B)), (telling(0, 2), telling(1, 2))
-    assert after(1000, vacant, *gone, telling(2, held=HELD, last=(4, 12))) is None
-    shrunk = Record(15, A, 4, (A,))
-    assert after(1000, VACANT, *gone, telling(2, held=shrunk, last=(4, 12))) is None
-    by_hand = Record(21, None, 99, (C,))
-    assert after(10, by_hand, *gone, telling(2, held=shrunk)) == Record(21, C, 99 + EPOCH_LEAP, (C,), dead=(A,))
-    seen = telling(1, held=HELD, last=(4, 9)), telling(2, held=HELD, last=(4, 9))
-    assert after(10, vacant, telling(0, 2), *seen) == Record(20, B, 4 + EPOCH_LEAP, (B,), dead=(A,))
-    longer = telling(1, held=HELD, last=(4, 9)), telling(2, held=HELD, last=(4, 12))
-    assert after(10, vacant, telling(0, 2), *longer) == Record(20, C, 4 + EPOCH_LEAP, (C, B), dead=(A,)), (
-        "in one epoch the longest log has all that any set could have committed"
-    )
+def test_what_the_operator_has_seen_itself_counts_like_what_a_pod_has() -> None:
+    """It saw a change in the same epoch that the pod, cut off from the API server, did not."""
+    gone, alone = (telling(0, 2), telling(1, 2)), telling(2, held=HELD, last=(4, 12))
+    shrunk = Record(15, A, 4, (A, B))
+    lost = backstop(Record(20, None, 4, (A, B)), (*gone, alone), 10, 0.0, known=shrunk)
+    assert lost == TotalLoss(Record(20, None, 4 + EPOCH_LEAP, (), True), (A, B))
+    grown = Record(6, A, 4, (A, B))
+    named = backstop(Record(20, None, 4, (A, B)), (*gone, alone), 10, 0.0, known=grown)
+    assert named == Record(20, C, 4 + EPOCH_LEAP, (C,), dead=(A, B)), "the pod saw what came after it"
+    waits = backstop(VACANT, (telling(0, 2), alone), 1000, 0.0, known=shrunk)
+    assert waits is None, "nobody knows what became of arena-1"
 
 
 def test_whoever_does_not_answer_may_know_better() -> None:

@@ -525,6 +525,22 @@ async def test_an_epoch_that_was_lowered_while_the_leader_died_is_put_right() ->
     assert "(its epoch was lowered)" in world.said[-1]
 
 
+async def test_what_the_operator_saw_before_the_lease_was_lost_counts_though_no_living_pod_saw_it() -> None:
+    world = World()
+    await world.play()
+    before = world.pods.tells["pod2"]
+    world.hold(0, 1, 0, 1)
+    await world.settle()
+    world.pods.tells["pod2"] = replace(before, leader=None)
+    world.kube.remove("Lease", "arena-gamestate")
+    for i in (0, 1):
+        world.run_pod(i, boot=2)
+    await world.look()
+    await world.look()
+    await world.look(11)
+    assert world.condition("TotalLoss") == ("True", "Reset"), "arena-2 was out of the set"
+
+
 async def test_a_game_of_which_a_pod_knows_is_not_begun_from_the_storage_though_its_lease_says_nothing() -> None:
     world = World(storage={"type": "Volume"})
     await world.play()

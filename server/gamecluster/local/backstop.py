@@ -11,15 +11,14 @@ A process that is not running is certainly dead: its parent has reaped it.
 | lost                    | one that says that it leads   | nothing: it has not read the Lease yet                         |
 | lost                    | one that does not answer      | nothing: it may know a newer record                            |
 | lost, and all answer    | some of the last set          | of these the one with the longest log is named, epoch + 1000   |
-| lost, and all answer    | only members of one of two    | nothing: somebody has to decide                                |
 | any other               | none of the set               | what ``restore.py`` says of the storage; without               |
 |                         |                               | one: vacant, never held, epoch + 1000                          |
 
-Lost: vacant after a deletion, or changed by hand so that it does not follow from a record that a node has seen before it. The last
-set is that of the newest record that any node knows, if the Lease's epoch is lower or it has no set; the Lease's own, if its epoch is
-above all that any node has heard of; else it may be either, and only members of both count. Why its longest log has all that was
-acknowledged, the operator's backstop says. Never is anyone named outside that set. With a name goes who is dead (``dead``), which frees
-those whom a seal binds to them (rule 10). The result is to be written on the very version that was judged.
+Lost: vacant after a deletion, or changed by hand so that it does not follow from a record that was seen before it. The last set is that
+of the newest record with a holder that any node has seen, or ``up`` itself (``known``); only if that has seen none, and the Lease's
+epoch is above all that any node has heard of, it is the Lease's own. Why the longest log has all that was acknowledged, the operator's
+backstop says. Never is anyone named outside that set. With a name goes who is dead (``dead``), which frees those whom a seal binds to
+them (rule 10). The result is to be written on the very version that was judged.
 """
 
 from __future__ import annotations
@@ -58,20 +57,26 @@ def leads(record: Record, told: Tellings) -> bool:
 
 
 def backstop(
-    record: Record, live: Mapping[str, Incarnation], told: Tellings, leaderless_since: float | None, now: float
+    record: Record,
+    live: Mapping[str, Incarnation],
+    told: Tellings,
+    leaderless_since: float | None,
+    now: float,
+    known: Record | None = None,
 ) -> Record | None:
     """The record that should replace ``record``, or None.
 
     ``live``: every running process' incarnation by node name. ``told``: what those said that answer.
-    ``leaderless_since``: since when (same clock as ``now``) no holder of this record leads.
+    ``leaderless_since``: since when (same clock as ``now``) no holder of this record leads. ``known``: the newest record with a
+    holder that ``up`` has seen.
     """
     if record.never_held or leaderless_since is None or now - leaderless_since < GRACE_SECONDS:
         return None
-    if is_undecided(record, newest_held(told)):  # of a cluster that had a storage, and has none any more
+    if is_undecided(record, newest_held(told, known)):  # of a cluster that had a storage, and has none any more
         return reset(record, told)
-    dead = tuple(who for who in _members(record, told) if who not in live.values())
-    if is_lost(record, told):
-        return _after_loss(record, live, told, dead)
+    dead = tuple(who for who in _members(record, told, known) if who not in live.values())
+    if is_lost(record, told, known):
+        return _after_loss(record, live, told, dead, known)
     if record.holder in told:
         return _free_from_seal(record, told, dead)
     if any(says.leads and says.epoch > record.epoch for says in told.values()):
@@ -81,29 +86,29 @@ def backstop(
     return _after_failure(record, told, dead)
 
 
-def newest_held(told: Tellings) -> Record | None:
-    held = [says.held for says in told.values() if says.held is not None]
-    return max(held, key=lambda record: (record.epoch, record.version), default=None)
+def newest_held(told: Tellings, known: Record | None = None) -> Record | None:
+    held = [known, *(says.held for says in told.values())]
+    return max(filter(None, held), key=lambda record: (record.epoch, record.version), default=None)
 
 
-def is_lost(record: Record, told: Tellings) -> bool:
+def is_lost(record: Record, told: Tellings, known: Record | None = None) -> bool:
     if record.holder is None:
         return not record.never_held
-    newest = newest_held(told)
+    newest = newest_held(told, known)
     if newest is None or record.version <= newest.version:
         return False
     return record.epoch < newest.epoch or (record.epoch == newest.epoch and record.holder != newest.holder)
 
 
-def is_total_loss(record: Record, live: Mapping[str, Incarnation], told: Tellings) -> bool:
+def is_total_loss(record: Record, live: Mapping[str, Incarnation], told: Tellings, known: Record | None = None) -> bool:
     """Nobody lives who had every acknowledged move, or nobody has looked yet whether the storage has them."""
     if record.never_held:
         return False
-    if is_undecided(record, newest_held(told)):
+    if is_undecided(record, newest_held(told, known)):
         return True
-    if is_lost(record, told):
-        lost = {who for members in _last_sets(record, told) for who in members}
-        return _may_judge(record, live, told) and bool(lost) and not told.keys() & lost
+    if is_lost(record, told, known):
+        lost = set(_last_set(record, told, known))
+        return _may_judge(record, live, told, known) and bool(lost) and not told.keys() & lost
     return bool(record.in_sync) and not {record.holder, *record.in_sync} & set(live.values())
 
 
@@ -119,34 +124,35 @@ def reset(record: Record, told: Tellings | None = None) -> Record:
 
 
 def _after_loss(
-    record: Record, live: Mapping[str, Incarnation], told: Tellings, dead: tuple[Incarnation, ...]
+    record: Record,
+    live: Mapping[str, Incarnation],
+    told: Tellings,
+    dead: tuple[Incarnation, ...],
+    known: Record | None,
 ) -> Record | None:
-    if is_total_loss(record, live, told):
-        return reset(record, told)
-    sets = _last_sets(record, told)
-    able = [who for who in sets[-1] if who in told and all(who in members for members in sets)]
-    if not able or not _may_judge(record, live, told):
+    above = max(record.epoch, known.epoch if known else 0)
+    if is_total_loss(record, live, told, known):
+        return reset(replace(record, epoch=above), told)
+    able = [who for who in _last_set(record, told, known) if who in told]
+    if not able or not _may_judge(record, live, told, known):
         return None
-    best = max((who for who in sets[-1] if who in told), key=lambda who: told[who].last)
+    best = max(able, key=lambda who: told[who].last)
     if any(says.last.epoch > told[best].last.epoch for says in told.values()):
         return None  # by a record that none of them knows: somebody else may have more
-    epoch = max(record.epoch, highest_epoch(told)) + EPOCH_LEAP
+    epoch = max(above, highest_epoch(told)) + EPOCH_LEAP
     in_sync = (best, *(who for who in able if who != best))
     return Record(record.version, best, epoch, in_sync, dead=dead)
 
 
-def _last_sets(record: Record, told: Tellings) -> list[tuple[Incarnation, ...]]:
-    """One of them was the last in-sync set."""
-    newest = newest_held(told)
-    if newest is None or (record.epoch > highest_epoch(told) and record.in_sync):
-        return [record.in_sync]
-    is_outdated = record.epoch < newest.epoch or not record.in_sync
-    return [newest.in_sync] if is_outdated else [record.in_sync, newest.in_sync]
+def _last_set(record: Record, told: Tellings, known: Record | None) -> tuple[Incarnation, ...]:
+    newest = newest_held(told, known)
+    is_the_leases = newest is None or (known is None and bool(record.in_sync) and record.epoch > highest_epoch(told))
+    return record.in_sync if newest is None or is_the_leases else newest.in_sync
 
 
-def _may_judge(record: Record, live: Mapping[str, Incarnation], told: Tellings) -> bool:
+def _may_judge(record: Record, live: Mapping[str, Incarnation], told: Tellings, known: Record | None) -> bool:
     """All have said what they know, and nobody leads on."""
-    newest = newest_held(told) or record
+    newest = newest_held(told, known) or record
     is_led = any(says.leads and says.epoch >= newest.epoch for says in told.values())
     return not is_led and set(live.values()) <= told.keys()
 
@@ -167,9 +173,9 @@ def _free_from_seal(record: Record, told: Tellings, dead: tuple[Incarnation, ...
     return replace(record, dead=tuple(dict.fromkeys([*record.dead, *dead])))
 
 
-def _members(record: Record, told: Tellings) -> tuple[Incarnation, ...]:
+def _members(record: Record, told: Tellings, known: Record | None) -> tuple[Incarnation, ...]:
     """All whose death may matter."""
-    records = [record, *(says.held for says in told.values() if says.held is not None)]
+    records = [r for r in (record, known, *(says.held for says in told.values())) if r is not None]
     holders = [r.holder for r in records if r.holder is not None]
     named = [who for r in records for who in r.in_sync]
     return tuple(dict.fromkeys([*holders, *named, *(who for says in told.values() for who in says.bound)]))

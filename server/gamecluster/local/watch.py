@@ -44,6 +44,7 @@ class Watch:
         self._told: dict[Incarnation, backstop.Told] = {}
         self._picture = Picture()
         self._last_record: Record | None = None
+        self._held: Record | None = None  # the newest with a holder
         self._leaderless_since: float | None = None
         self._rounds = 0
         self._problem = ""
@@ -118,6 +119,8 @@ class Watch:
         running = self._supervisor.running()
         live = {node.place.name: node.incarnation for node in running if node.incarnation}
         told = {who: says for who, says in self._told.items() if who in live.values()}
+        if not backstop.is_lost(record, told, self._held):
+            self._held = record if record.holder is not None else None
         if record.never_held or backstop.leads(record, told):
             self._leaderless_since = None
             return
@@ -127,15 +130,15 @@ class Watch:
             return  # somebody lives whose incarnation is not known yet: it may be the one
         replacement = self._decide(record, live, told, self._leaderless_since)
         if replacement and await self._store.write(replacement):
-            self._say(*self._explain(record, replacement, backstop.is_lost(record, told)))
+            self._say(*self._explain(record, replacement, backstop.is_lost(record, told, self._held)))
             self._leaderless_since = None
 
     def _decide(
         self, record: Record, live: dict[str, Incarnation], told: backstop.Tellings, since: float
     ) -> Record | None:
         now = self._clock()
-        if not self._keeps or not backstop.is_total_loss(record, live, told):
-            return backstop.backstop(record, live, told, since, now)
+        if not self._keeps or not backstop.is_total_loss(record, live, told, self._held):
+            return backstop.backstop(record, live, told, since, now, self._held)
         shelves = {who: shelf for who, shelf in self._shelves.items() if who in live.values()}
         expected = [node.place.name for node in self._supervisor.nodes.values() if node.wanted]
         return begin(record, shelves, expected, now - since, self._restores, backstop.highest_epoch(told))
