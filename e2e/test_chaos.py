@@ -10,11 +10,35 @@ from typing import Any
 
 import pytest
 
-from .cluster import run, wait_until
+from .cluster import Namespace, run, wait_until
 from .game import Game
 
 CHAOS = (sys.executable, "-m", "gamecluster", "chaos")
 VERDICT = re.compile(r"(\d+) faults, (\d+) acknowledged moves, lost 0, doubled 0, unknown 0")
+
+
+CHEAT = """
+from gamecluster import Entity, Game, Player, Table, on
+
+class Total(Entity):
+    value: int = 0
+
+class Cheat(Game):
+    totals: Table[Total]
+
+    def join(self, player: Player) -> None:
+        if player.id not in self.totals:
+            self.totals[player.id] = Total()
+
+    @on("add")
+    def add(self, player: Player, amount: int) -> dict[str, int]:
+        total = self.totals[player.id]
+        if amount % 7 == 0:
+            return {"value": total.value + amount}
+        total.value += amount
+        return {"value": total.value}
+"""
+"""Says yes to one move in seven without doing it."""
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +82,24 @@ def test_players_may_come_by_the_services_own_address(game: Game) -> None:
     assert done.returncode == 0 and VERDICT.search(done.stdout)
 
 
+def test_a_game_that_loses_moves_is_found_out(game: Game, players: Namespace) -> None:
+    files = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cheat"}, "data": {"cheat.py": CHEAT}}
+    mounted = {"name": "server", "volumeMounts": [{"name": "cheat", "mountPath": "/game"}]}
+    template = {"spec": {"containers": [mounted], "volumes": [{"name": "cheat", "configMap": {"name": "cheat"}}]}}
+    spec = {**game.manifest["spec"], "targets": ["cheat.py:Cheat"], "template": template}
+    cheat = Game(game.namespace, {**game.manifest, "metadata": {"name": "cheat"}, "spec": spec}, players)
+    game.namespace.apply(files)
+    cheat.start()
+    done = chaos("-n", cheat.namespace.name, cheat.name, "--seconds=1", "--players=6", "--faults=handover")
+    assert done.returncode == 1
+    assert "verdict: NOT AS PROMISED" in done.stdout and re.search(r"lost [1-6],", done.stdout)
+    cheat.namespace.kubectl("delete", "gamecluster", cheat.name)
+
+
 def test_a_cluster_that_is_not_there_or_not_ready_is_told_of_in_one_line(game: Game) -> None:
     absent = chaos("-n", game.namespace.name, "none")
     assert (absent.returncode, absent.stderr.count("\n")) == (2, 1)
-    assert f"there is no GameCluster none in namespace {game.namespace.name}; there is: {game.name}" in absent.stderr
+    assert f"there is no GameCluster none in namespace {game.namespace.name}; there is: {game.name}\n" in absent.stderr
     manifest = {**game.manifest, "metadata": {"name": "broken"}}
     manifest["spec"] = {**game.manifest["spec"], "image": "gamecluster/none:0"}
     game.namespace.apply(manifest)

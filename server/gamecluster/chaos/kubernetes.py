@@ -151,7 +151,11 @@ class KubernetesTarget:
     def _wanted(self) -> int:
         """How many pods the GameCluster asks for; somebody else may scale it, too."""
         if time.monotonic() - self._counted_at > COUNT_SECONDS:
-            self._count = int(self._ask("get", GAME_CLUSTERS, self._cluster, "-o", "jsonpath={.spec.replicas}"))
+            try:
+                self._count = int(self._ask("get", GAME_CLUSTERS, self._cluster, "-o", "jsonpath={.spec.replicas}"))
+            except ConfigurationError as error:
+                if not self._count or "(NotFound)" in str(error):
+                    raise  # else the API server is away: what it said last may do for a while
             self._counted_at = time.monotonic()
         return self._count
 
