@@ -10,18 +10,22 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import kopf
 from lightkube import ConfigError
 
 from . import handlers, health
-from .kube import KubeError, LightKube
-from .pods import AdminPods
+from .candidate import Candidate, new_identity
+from .kube import Fenced, Kube, LightKube
+from .pods import AdminPods, Pods
 from .queue import WorkQueue
 from .reconciler import Reconciler
 from .settings import Settings, parse
 from .store import Store
+from .watches import Watches
 
 log = logging.getLogger("gamecluster_operator")
 
@@ -39,19 +43,20 @@ def main() -> int:
 
 
 async def run(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT (returns 0), or until something ends that should not (returns 1)."""
-    store, queue, kube, pods = Store(), WorkQueue(), LightKube(), AdminPods()
-    reconciler = Reconciler(kube, pods, store, settings, time.monotonic)
-    loop = handlers.Loop(settings, kube, store, queue, reconciler)
-    server = await health.serve(loop, settings.health_host, settings.health_port) if settings.health_port else None
-    stop = asyncio.Event()
+    """Until SIGTERM or SIGINT (returns 0), or until something ends that should not, or another replica leads (returns 1)."""
+    kube, pods, stop = LightKube(), AdminPods(), asyncio.Event()
+    candidate = None
+    if settings.leader_election:
+        candidate = Candidate(kube, settings.lease_namespace or kube.namespace, new_identity())
+    loop, watches = _parts(settings, kube, pods, candidate), Watches()
+    server = None
+    if settings.health_port:
+        server = await health.serve(_health(loop, watches, candidate), settings.health_host, settings.health_port)
     _stop_on_signals(stop)
     try:
-        if not await _first_list(loop, stop):
+        if candidate is not None and not await _wins(candidate, stop):
             return 0
-        where = ", ".join(settings.namespaces) or "all namespaces"
-        log.info("watching GameClusters in %s", where)
-        return await _until_stopped(settings, loop, stop)
+        return await _lead(settings, loop, watches, candidate, stop)
     finally:
         if server is not None:
             await server.cleanup()
@@ -59,42 +64,105 @@ async def run(settings: Settings) -> int:
         await kube.close()
 
 
-async def _first_list(loop: handlers.Loop, stop: asyncio.Event) -> bool:
-    """Waits for the API server and for the CRD. False: stopped meanwhile."""
-    while not stop.is_set():
-        loop.beat = time.monotonic()
-        try:
-            await loop.list_all()
-            return True
-        except KubeError as error:
-            log.warning("can't list yet (is crds/gameclusters.yaml applied, and may this account list?): %s", error)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 2)
-    return False
+def _parts(settings: Settings, kube: Kube, pods: Pods, candidate: Candidate | None) -> handlers.Loop:
+    store, queue = Store(), WorkQueue()
+    fenced = Fenced(kube, candidate.leads) if candidate is not None else kube
+    return handlers.Loop(settings, fenced, store, queue, Reconciler(fenced, pods, store, settings, time.monotonic))
 
 
-async def _until_stopped(settings: Settings, loop: handlers.Loop, stop: asyncio.Event) -> int:
-    """kopf takes the signals to itself when it starts, and ends by itself then; once it is ready they are ours again."""
-    os.environ.setdefault("POD_ID", socket.gethostname())  # else kopf asks for the user's name: a container's has none
-    ready = asyncio.Event()
-    watching = kopf.operator(
-        registry=handlers.registry(loop.store, loop.queue),
-        settings=handlers.kopf_settings(settings),
-        clusterwide=not settings.namespaces,
-        namespaces=settings.namespaces,
-        stop_flag=stop,
-        ready_flag=ready,
-    )
-    watch, work = asyncio.create_task(watching), asyncio.create_task(loop.run())
-    signals = asyncio.create_task(_once(ready, stop))
-    await asyncio.wait([watch, work], return_when=asyncio.FIRST_COMPLETED)
-    failure = next((t.exception() for t in (watch, work) if t.done() and not t.cancelled() and t.exception()), None)
-    if failure is not None:
-        log.error("ended by an error", exc_info=failure)
-    for task in (watch, work, signals):
+def _health(loop: handlers.Loop, watches: Watches, candidate: Candidate | None) -> health.Health:
+    if candidate is None:
+        return health.Health(loop, watches, lambda: True, loop.listed.is_set)
+    return health.Health(loop, watches, candidate.leads, lambda: candidate.has_looked)
+
+
+async def _wins(candidate: Candidate, stop: asyncio.Event) -> bool:
+    """Waits until this process leads. False: stopped meanwhile."""
+    log.info("waiting to lead")
+    winning, stopped = asyncio.create_task(candidate.win()), asyncio.create_task(stop.wait())
+    await asyncio.wait([winning, stopped], return_when=asyncio.FIRST_COMPLETED)
+    await _end(winning, stopped)
+    return candidate.leads()
+
+
+async def _lead(
+    settings: Settings, loop: handlers.Loop, watches: Watches, candidate: Candidate | None, stop: asyncio.Event
+) -> int:
+    """Works. In the end the last write comes first, then the Lease is given back, and only then kopf takes its time to end."""
+    work = asyncio.create_task(loop.run())
+    watch = asyncio.create_task(_watch(settings, loop, watches, stop))
+    stopped = asyncio.create_task(stop.wait())
+    keep = asyncio.create_task(candidate.keep()) if candidate is not None else stopped
+    await asyncio.wait([work, watch, keep, stopped], return_when=asyncio.FIRST_COMPLETED)
+    code = 0 if stop.is_set() else _complain(work, watch, keep)
+    await _end(work, keep)
+    if candidate is not None:
+        await candidate.give_back()
+    stop.set()
+    await _end(watch, stopped)
+    return code
+
+
+def _complain(*tasks: asyncio.Task[Any]) -> int:
+    for task in tasks:
+        if task.done() and (error := task.exception()) is not None:
+            log.error("ended by an error", exc_info=error)
+        elif task.done():
+            log.error("ended: %s", task.result())
+    return 1
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.wait([watch, work, signals], timeout=10)
-    return 1 if failure is not None else 0
+    await asyncio.wait(tasks, timeout=10)
+
+
+async def _watch(settings: Settings, loop: handlers.Loop, watches: Watches, stop: asyncio.Event) -> None:
+    """kopf, again and again: an error that the API server sends on a watch ends it. Returns once it is told to stop.
+
+    Before it there is the first list: without the CRD kopf would have nothing to watch. When kopf ends by an error, it cancels all
+    tasks that were begun after it and still run 5 s later: there is nothing of ours that does.
+    """
+    os.environ.setdefault("POD_ID", socket.gethostname())  # else kopf asks for the user's name: a container's has none
+    await loop.listed.wait()
+    log.info("watching GameClusters in %s", ", ".join(settings.namespaces) or "all namespaces")
+    for pause in _pauses():
+        try:
+            await _watch_once(settings, loop, watches, stop)
+            stop.set()
+            return
+        except Exception as error:
+            log.warning("watching anew in %.0f s: %s", pause, error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)
+        if stop.is_set():
+            return
+
+
+async def _watch_once(settings: Settings, loop: handlers.Loop, watches: Watches, stop: asyncio.Event) -> None:
+    """kopf takes the signals to itself when it starts, and ends by itself then; once it is ready they are ours again."""
+    ready = asyncio.Event()
+    signals = asyncio.create_task(_once(ready, stop))
+    watches.started()
+    try:
+        await kopf.operator(
+            registry=handlers.registry(loop.store, loop.queue, watches),
+            settings=handlers.kopf_settings(settings),
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            stop_flag=stop,
+            ready_flag=ready,
+        )
+    finally:
+        signals.cancel()
+
+
+def _pauses() -> Iterator[float]:
+    yield from (1.0, 2.0, 4.0)
+    while True:
+        yield 8.0
 
 
 async def _once(ready: asyncio.Event, stop: asyncio.Event) -> None:

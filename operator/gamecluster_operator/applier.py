@@ -11,14 +11,15 @@ import hashlib
 import json
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from . import labels as names
 from . import manifests, news, scaling, status
-from .kube import Conflict, Kube, KubeError, Refused
+from .kube import Conflict, Kube, KubeError, Refused, Unavailable
 from .labels import Object
 from .lease import new_lease
-from .memory import Memory
+from .memory import Memory, Refusal
 from .news import News
 from .observed import Observed, is_owned
 from .pods import Pods
@@ -86,7 +87,7 @@ class Applier:
             outcome.trouble = outcome.trouble or str(error)
         except KubeError as error:
             log.warning("%s/%s: %s", self.cluster.namespace, self.cluster.name, error)
-            outcome.trouble = outcome.trouble or f"the API server does not answer as it should: {error}"
+            outcome.trouble = outcome.trouble or _troubled(error)
         else:
             return True
         return False
@@ -145,10 +146,8 @@ class Applier:
             outcome.news.append(news.lease_restored(new.epoch))
 
     async def _create(self, obj: Object) -> Object:
-        try:
-            return self._keep(await self.kube.create(obj))
-        except Refused as error:
-            raise _Stuck(_refused(obj, error)) from error
+        id, wanted = (obj["kind"], obj["metadata"]["name"]), str(self.cluster.generation)
+        return self._keep(await self._patiently(id, wanted, lambda: self.kube.create(obj)))
 
     # --- the others: applied ------------------------------------------------------------------------------------
 
@@ -158,13 +157,35 @@ class Applier:
         known = self.observed.objects.get(id)
         if known is not None and self.memory.applied.get(id) == (wanted, _fields(known)):
             return
-        if known is None:
-            await self._found(*id)
-        try:
-            result = self._keep(await self.kube.apply(obj))
-        except Refused as error:
-            raise _Stuck(_refused(obj, error)) from error
+        result = self._keep(await self._patiently(id, wanted, lambda: self._write(obj, known)))
         self.memory.applied[id] = (wanted, _fields(result))
+
+    async def _write(self, obj: Object, known: Object | None) -> Object:
+        """On condition that the object is as it was seen: a write that comes late changes nothing."""
+        where = (obj["kind"], obj["metadata"]["name"])
+        try:
+            return await self.kube.apply(_as_seen(obj, known if known is not None else await self._found(*where)))
+        except Conflict:  # others write it too, its status for one
+            return await self.kube.apply(_as_seen(obj, await self._found(*where)))
+
+    async def _patiently(self, id: tuple[str, str], wanted: str, write: Callable[[], Awaitable[Object]]) -> Object:
+        """Not again too soon after it failed, and each object by itself."""
+        refusal = self.memory.refusals.get(id)
+        if refusal is not None and refusal.holds(wanted, self.now):
+            raise _Stuck(refusal.problem) if refusal.problem is not None else _NotNow(_troubled(refusal.error))
+        try:
+            result = await write()
+        except Unavailable as error:
+            self.memory.refusals[id] = Refusal.after(
+                refusal, wanted, str(error), None, self.now, error.retry_after_seconds
+            )
+            raise
+        except Refused as error:
+            problem = _refused(*id, error)
+            self.memory.refusals[id] = Refusal.after(refusal, wanted, str(error), problem, self.now)
+            raise _Stuck(problem) from error
+        self.memory.refusals.pop(id, None)
+        return result
 
     async def _found(self, kind: str, name: str, adopt: object = None) -> Object | None:
         """An object that should be ours and has not been seen: None if it is not there. Never takes what belongs to others."""
@@ -188,9 +209,9 @@ class Applier:
     async def _prune(self, wanted: list[Object]) -> None:
         """What we made and do not want any more: pods' own Services, the NetworkPolicy."""
         kept = {(obj["kind"], obj["metadata"]["name"]) for obj in wanted}
-        for kind, name in self.observed.objects:
+        for (kind, name), obj in self.observed.objects.items():
             if kind in PRUNED and (kind, name) not in kept:
-                await self.kube.delete(kind, self.cluster.namespace, name)
+                await self.kube.delete(kind, self.cluster.namespace, name, obj["metadata"]["uid"])
 
     # --- how many pods ------------------------------------------------------------------------------------------
 
@@ -227,12 +248,23 @@ def _has_keys(secret: Object) -> bool:
     return all(data.get(key) for key in (names.MESH_KEY, names.PLAYER_KEY, names.ADMIN_TOKEN))
 
 
-def _refused(obj: Object, error: Refused) -> Problem:
-    what = f"{obj['kind']} {obj['metadata']['name']}"
+def _troubled(error: KubeError | str) -> str:
+    return f"the API server does not answer as it should: {error}"
+
+
+def _refused(kind: str, name: str, error: Refused) -> Problem:
+    what = f"{kind} {name}"
     if "is forbidden: User" in str(error):
         return Problem("Forbidden", f"{what}: {error}. Give the operator the rights of its chart")
-    hint = " (is it in spec.template?)" if obj["kind"] == "StatefulSet" else ""
+    hint = " (is it in spec.template?)" if kind == "StatefulSet" else ""
     return Problem("Refused", f"the API server refused {what}{hint}: {error}")
+
+
+def _as_seen(obj: Object, known: Object | None) -> Object:
+    if known is None:
+        return obj
+    condition = {key: known["metadata"][key] for key in ("uid", "resourceVersion")}
+    return {**obj, "metadata": {**obj["metadata"], **condition}}
 
 
 def _hash(value: object) -> str:

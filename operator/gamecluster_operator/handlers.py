@@ -1,6 +1,7 @@
 """kopf's watches → the store and the work queue. Event handlers only: kopf then writes nothing to any object.
 
-Lists once a minute fill in what a watch may have missed, and the kinds that are not watched.
+Lists once a minute fill in what a watch may have missed, and the kinds that are not watched. Each cluster has one worker at most, and
+one that takes long (the API server is slow for it alone) leaves its place to another: so no cluster waits for another's trouble.
 """
 
 from __future__ import annotations
@@ -13,25 +14,30 @@ from typing import Any
 import kopf
 
 from . import labels as names
-from .kube import KINDS, Conflict, Kube, KubeError
+from .kube import KINDS, Conflict, Kube, KubeError, Unavailable
 from .labels import IN_SYNC, NEVER_HELD, Object
 from .queue import WorkQueue
 from .reconciler import Reconciler
 from .settings import Settings
 from .store import Key, Store, key_of
+from .watches import Watches
 
 log = logging.getLogger(__name__)
 
 CONFLICT_SECONDS = 0.3
+SLOW_SECONDS = 2.0
+MOST_SLOW = 8
+"""For each worker there may be so many that take longer than SLOW_SECONDS."""
+LIST_AGAIN_SECONDS = 2.0
 WATCHED = ("GameCluster", "StatefulSet", "Pod", "Lease", "Secret", "Service")
-LISTED = (*WATCHED, "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget")
+LISTED = (*WATCHED, "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget", "NetworkPolicy")
 
 
-def registry(store: Store, queue: WorkQueue) -> kopf.OperatorRegistry:
-    """One event handler for each watched kind."""
+def registry(store: Store, queue: WorkQueue, watches: Watches) -> kopf.OperatorRegistry:
+    """One event handler for each watched kind. They are coroutines: kopf runs others in threads, where the queue is not safe."""
     handlers = kopf.OperatorRegistry()
 
-    def on_event(event: Any, **_: Any) -> None:
+    async def on_event(event: Any, **_: Any) -> None:
         obj: Object = event["object"]
         key = key_of(obj)
         deleted = event["type"] == "DELETED"
@@ -40,8 +46,9 @@ def registry(store: Store, queue: WorkQueue) -> kopf.OperatorRegistry:
         if news and key is not None and not (is_renewal(before, obj) and not deleted):
             queue.add(key)
 
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        info = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return watches.session(info) if info is not None else None
 
     kopf.on.login(registry=handlers)(login)
     for kind in WATCHED:
@@ -72,8 +79,16 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     ours.posting.enabled = False
     ours.networking.request_timeout = 10
     ours.networking.connect_timeout = 3
+    ours.networking.error_backoffs = (
+        0.5,
+        1,
+        2,
+        4,
+        *[5] * 60,
+    )  # by default up to four minutes, in which nothing is seen
     ours.watching.server_timeout = 240
     ours.watching.client_timeout = 250
+    ours.watching.inactivity_timeout = 70
     ours.queueing.worker_limit = 50
     ours.process.ultimate_exiting_timeout = None
     for kind in WATCHED:
@@ -84,35 +99,51 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
 
 
 class Loop:
-    """The workers, the resync and the lists. ``beat``: when it was last seen alive."""
+    """The workers, the resync and the lists. ``beat``: when it was last seen alive; ``listed``: once all is known."""
 
     def __init__(self, settings: Settings, kube: Kube, store: Store, queue: WorkQueue, reconciler: Reconciler) -> None:
         self.settings, self.kube, self.store, self.queue, self.reconciler = settings, kube, store, queue, reconciler
         self.beat = time.monotonic()
+        self.listed = asyncio.Event()
         self.reconciled = 0
         self.failed = 0
+        self._places = asyncio.Semaphore(settings.workers)
 
     async def run(self) -> None:
+        """Until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._resync())
             tasks.create_task(self._relist())
-            for _ in range(self.settings.workers):
+            for _ in range(self.settings.workers * MOST_SLOW):
                 tasks.create_task(self._work())
 
     async def list_all(self) -> None:
         """Raises KubeError."""
         for namespace in self.settings.namespaces or (None,):
-            for kind in LISTED:
-                selector = None if kind == "GameCluster" else names.SELECT_MANAGED
-                objects, version = await self.kube.list(kind, namespace, selector)
-                for obj in self.store.listed(kind, namespace, objects, version):
+            async with asyncio.TaskGroup() as tasks:
+                lists = {kind: tasks.create_task(self._list(kind, namespace)) for kind in LISTED}
+            for kind, listing in lists.items():
+                answer = listing.result()
+                if isinstance(answer, KubeError):
+                    raise answer
+                for obj in self.store.listed(kind, namespace, *answer):
                     if (key := key_of(obj)) is not None:
                         self.queue.add(key)
 
+    async def _list(self, kind: str, namespace: str | None) -> tuple[list[Object], int] | KubeError:
+        try:
+            return await self.kube.list(kind, namespace, None if kind == "GameCluster" else names.SELECT_MANAGED)
+        except KubeError as error:
+            return error
+
     async def _work(self) -> None:
+        await self.listed.wait()
         while True:
-            key = await self.queue.get()
-            await self._reconcile(key)
+            place = _Place(self._places)
+            async with place:
+                key = await self.queue.get()
+                place.leave_after(SLOW_SECONDS)
+                await self._reconcile(key)
 
     async def _reconcile(self, key: Key) -> None:
         started = time.monotonic()
@@ -123,30 +154,61 @@ class Loop:
             log.debug("%s/%s again at once: %s", *key, error)
             self.queue.done(key, CONFLICT_SECONDS)
         except (KubeError, TimeoutError) as error:
-            self._failed(key, f"{type(error).__name__}: {error}", trace=False)
+            self._failed(key, error, trace=False)
         except Exception as error:
-            self._failed(key, f"{type(error).__name__}: {error}", trace=True)
+            self._failed(key, error, trace=True)
         else:
             self.reconciled += 1
             self.queue.done(key, seconds)
         log.debug("%s/%s reconciled in %.0f ms", *key, (time.monotonic() - started) * 1000)
 
-    def _failed(self, key: Key, text: str, *, trace: bool) -> None:
+    def _failed(self, key: Key, error: Exception, *, trace: bool) -> None:
         self.failed += 1
-        seconds = self.queue.failed(key)
-        log.warning("%s/%s again in %.1f s: %s", *key, seconds, text, exc_info=trace)
+        seconds = self.queue.failed(key, error.retry_after_seconds if isinstance(error, Unavailable) else 0)
+        log.warning("%s/%s again in %.1f s: %s: %s", *key, seconds, type(error).__name__, error, exc_info=trace)
 
     async def _resync(self) -> None:
         while True:
             self.beat = time.monotonic()
             for key in self.store.clusters():
-                self.queue.add(key)
+                self.queue.nudge(key)
             await asyncio.sleep(self.settings.resync_seconds)
 
     async def _relist(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.relist_seconds)
+            seconds = self.settings.relist_seconds
             try:
                 await self.list_all()
+                self.listed.set()
             except KubeError as error:
-                log.warning("could not list: %s", error)
+                hint = (
+                    "" if self.listed.is_set() else " (is crds/gameclusters.yaml applied, and may this account list?)"
+                )
+                log.warning("could not list%s: %s", hint, error)
+                seconds = LIST_AGAIN_SECONDS if hint else seconds
+            await asyncio.sleep(seconds)
+
+
+class _Place:
+    """A worker's place, which it leaves early when it takes long."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._is_left = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        await self._places.acquire()
+
+    def leave_after(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._leave)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._is_left:
+            self._is_left = True
+            self._places.release()

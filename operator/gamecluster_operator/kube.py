@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import httpx2
@@ -29,7 +30,15 @@ class Refused(KubeError):
 
 
 class Unavailable(KubeError):
-    """No answer, or one that may be different next time. A write may have landed."""
+    """No answer, or one that may be different next time. A write may have landed. ``retry_after_seconds``: as the API server asks."""
+
+    def __init__(self, text: str = "", retry_after_seconds: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NotLeading(KubeError):
+    """This process is not, or no more, the one that may write. Nothing was sent."""
 
 
 class Kube(Protocol):
@@ -44,7 +53,8 @@ class Kube(Protocol):
     async def create(self, obj: Object) -> Object: ...
 
     async def apply(self, obj: Object) -> Object:
-        """Server-side apply: the fields of ``obj`` become ours and as given; those that we gave before and don't now go."""
+        """Server-side apply: the fields of ``obj`` become ours and as given; those that we gave before and don't now go. With
+        ``metadata.uid`` and ``resourceVersion`` in it: on condition that they still are the object's."""
         ...
 
     async def apply_status(self, obj: Object) -> Object:
@@ -60,8 +70,8 @@ class Kube(Protocol):
         """JSON merge patch. With ``metadata.uid`` in it: on condition that it is that very object."""
         ...
 
-    async def delete(self, kind: str, namespace: str, name: str, grace_seconds: int | None = None) -> None:
-        """Nothing happens if it is not there."""
+    async def delete(self, kind: str, namespace: str, name: str, uid: str, grace_seconds: int | None = None) -> None:
+        """On condition that it is that very object. Nothing happens if none of that name is there."""
         ...
 
 
@@ -92,7 +102,7 @@ class LightKube:
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         try:
             return await self._call(kind, self._client.get(_resource(kind), name, namespace=namespace))
-        except _NotFound:
+        except NotFound:
             return None
 
     async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
@@ -130,13 +140,25 @@ class LightKube:
                 raise Conflict(str(error)) from error
             raise
 
-    async def delete(self, kind: str, namespace: str, name: str, grace_seconds: int | None = None) -> None:
+    async def delete(self, kind: str, namespace: str, name: str, uid: str, grace_seconds: int | None = None) -> None:
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        generic: Any = self._client._client  # the client's own delete() has no preconditions
+        request = generic.prepare_request("delete", _resource(kind), None, name, namespace)
+        request.data = options
         try:
-            await self._client.delete(_resource(kind), name, namespace=namespace, grace_period=grace_seconds)
+            answer = await generic.send(generic.build_adapter_request(request))
+            generic.handle_response("delete", answer, request)
         except httpx2.HTTPError as error:
             translated = _translated(error)
-            if not isinstance(translated, _NotFound):
+            if not isinstance(translated, NotFound):
                 raise translated from error
+
+    @property
+    def namespace(self) -> str:
+        """That of the pod's ServiceAccount, or of the kubeconfig's context."""
+        return str(self._client.namespace)
 
     async def close(self) -> None:
         await self._client.close()
@@ -155,7 +177,44 @@ class LightKube:
             raise _translated(error) from error
 
 
-class _NotFound(Unavailable):
+class Fenced:
+    """Passes on what a process asks that may write. Once it may not, its writes end here, whatever they were decided on."""
+
+    def __init__(self, kube: Kube, may_write: Callable[[], bool]) -> None:
+        self._kube, self._may_write = kube, may_write
+
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        return await self._kube.get(kind, namespace, name)
+
+    async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
+        return await self._kube.list(kind, namespace, selector)
+
+    async def create(self, obj: Object) -> Object:
+        return await self._open.create(obj)
+
+    async def apply(self, obj: Object) -> Object:
+        return await self._open.apply(obj)
+
+    async def apply_status(self, obj: Object) -> Object:
+        return await self._open.apply_status(obj)
+
+    async def replace(self, obj: Object) -> Object:
+        return await self._open.replace(obj)
+
+    async def merge(self, kind: str, namespace: str, name: str, patch: Object) -> Object:
+        return await self._open.merge(kind, namespace, name, patch)
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str, grace_seconds: int | None = None) -> None:
+        await self._open.delete(kind, namespace, name, uid, grace_seconds)
+
+    @property
+    def _open(self) -> Kube:
+        if not self._may_write():
+            raise NotLeading("another replica of the operator may be leading")
+        return self._kube
+
+
+class NotFound(Unavailable):
     """404 of a write: the object, or its namespace, is gone; the next look will show it."""
 
 
@@ -164,13 +223,21 @@ def _translated(error: httpx2.HTTPError) -> KubeError:
     text = (error.status.message if isinstance(error, ApiError) else None) or str(error) or type(error).__name__
     match code:
         case 404:
-            return _NotFound(text)
+            return NotFound(text)
         case 409:
             return Conflict(text)
         case 400 | 403 | 413 | 422:
             return Refused(text)
         case _:
-            return Unavailable(text)
+            return Unavailable(text, _retry_after(error))
+
+
+def _retry_after(error: httpx2.HTTPError) -> float:
+    """Seconds; Kubernetes sends no dates there."""
+    if not isinstance(error, httpx2.HTTPStatusError):
+        return 0.0
+    text = error.response.headers.get("Retry-After", "")
+    return float(text) if text.isdigit() else 0.0
 
 
 def _complete(kind: str, obj: Any) -> Object:

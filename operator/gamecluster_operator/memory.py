@@ -7,7 +7,36 @@ from dataclasses import dataclass, field
 from .backstop import is_lost, members
 from .labels import Object
 from .observed import Observed, ObservedPod, Telling
+from .queue import backoff
 from .record import Record, name_of, uid_of
+from .spec import Problem
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What could not be written, and when to try that again: later each time; at once when something else is wanted. ``problem``:
+    it will never be accepted as it is."""
+
+    wanted: str
+    error: str
+    problem: Problem | None
+    failures: int
+    again_at: float
+
+    @staticmethod
+    def after(
+        before: Refusal | None,
+        wanted: str,
+        error: str,
+        problem: Problem | None,
+        now: float,
+        at_least_seconds: float = 0.0,
+    ) -> Refusal:
+        failures = before.failures + 1 if before is not None and before.wanted == wanted else 1
+        return Refusal(wanted, error, problem, failures, now + max(backoff(failures), at_least_seconds))
+
+    def holds(self, wanted: str, now: float) -> bool:
+        return self.wanted == wanted and now < self.again_at
 
 
 @dataclass
@@ -15,6 +44,8 @@ class Memory:
     uid: str
     applied: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Kind and name → hash of what was applied, and of what the API server then said are our fields."""
+    refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
+    """By kind and name: what is not tried again yet."""
     secret_data: Object | None = None
     tellings: dict[str, Telling | None] = field(default_factory=dict)
     asked_at: float = float("-inf")

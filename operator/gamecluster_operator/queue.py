@@ -10,6 +10,11 @@ from .store import Key
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 60.0
 
 
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row, at least one."""
+    return min(FIRST_RETRY_SECONDS * float(2 ** min(failures - 1, 10)), LONGEST_RETRY_SECONDS)
+
+
 class WorkQueue:
     """Holds each key once, so it is never longer than there are clusters."""
 
@@ -27,6 +32,11 @@ class WorkQueue:
         elif key not in self._waiting:
             self._waiting.add(key)
             self._ready.put_nowait(key)
+
+    def nudge(self, key: Key) -> None:
+        """Adds what there is no news of: what failed waits for its time."""
+        if not (key in self._failures and key in self._timers):
+            self.add(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """One timer a key: the earlier one counts."""
@@ -50,10 +60,10 @@ class WorkQueue:
         if next_seconds is not None:
             self.add_after(key, next_seconds)
 
-    def failed(self, key: Key) -> float:
+    def failed(self, key: Key, at_least_seconds: float = 0.0) -> float:
         """It will come again, later each time. Returns when."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        seconds = min(FIRST_RETRY_SECONDS * float(2 ** min(failures - 1, 10)), LONGEST_RETRY_SECONDS)
+        seconds = max(backoff(failures), min(at_least_seconds, LONGEST_RETRY_SECONDS))
         self._busy.discard(key)
         self._again.discard(key)
         self.add_after(key, seconds)

@@ -12,10 +12,13 @@ PREFIX = "GAMECLUSTER_OPERATOR_"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``namespaces`` empty: all of them. ``admin_namespaces``: NetworkPolicies let their pods reach the games' admin port."""
+    """``namespaces`` empty: all of them. ``leader_election``: works only while it holds a Lease, which is in ``lease_namespace``
+    (empty: its own). ``admin_namespaces``: NetworkPolicies let their pods reach the games' admin port."""
 
     namespaces: tuple[str, ...] = ()
     admin_namespaces: tuple[str, ...] = ()
+    leader_election: bool = False
+    lease_namespace: str = ""
     health_host: str = "0.0.0.0"
     health_port: int = 8080
     workers: int = 8
@@ -54,11 +57,25 @@ def parse(arguments: Sequence[str] | None = None, environment: Mapping[str, str]
     parser.add_argument(
         "--health-host", default=text("HEALTH_HOST", "0.0.0.0"), help="where /livez and /metrics listen"
     )
+    parser.add_argument(
+        "--leader-election",
+        action=argparse.BooleanOptionalAction,
+        help="wait for the Lease gamecluster-operator, so that of several replicas one works; default: no",
+    )
+    parser.add_argument(
+        "--lease-namespace",
+        default=text("LEASE_NAMESPACE", ""),
+        metavar="NS",
+        help="where that Lease is; default: the operator's own",
+    )
     parser.add_argument("--health-port", type=_port, default=text("HEALTH_PORT", "8080"), help="0: none")
     parser.add_argument("--workers", type=_count, default=text("WORKERS", "8"), help="clusters reconciled at a time")
     parser.add_argument("--log-format", choices=("text", "json"), default=text("LOG_FORMAT", "json"))
     parser.add_argument("--log-level", choices=("debug", "info", "warning"), default=text("LOG_LEVEL", "info"))
     given = parser.parse_args(arguments)
+    election = text("LEADER_ELECTION", "false")
+    if election not in ("true", "false"):
+        parser.error(f"{PREFIX}LEADER_ELECTION={election}: expected true or false")
     if given.log_format not in ("text", "json"):
         parser.error(f"{PREFIX}LOG_FORMAT={given.log_format}: expected text or json")
     if given.log_level not in ("debug", "info", "warning"):
@@ -68,6 +85,8 @@ def parse(arguments: Sequence[str] | None = None, environment: Mapping[str, str]
     return Settings(
         namespaces=tuple(name.strip() for name in namespaces if name.strip()),
         admin_namespaces=tuple(name.strip() for name in admin_namespaces if name.strip()),
+        leader_election=given.leader_election if given.leader_election is not None else election == "true",
+        lease_namespace=given.lease_namespace,
         health_host=given.health_host,
         health_port=given.health_port,
         workers=given.workers,

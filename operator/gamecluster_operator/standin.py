@@ -154,7 +154,8 @@ class StandIn:
             overdue = now - memory.ending_since.get(pod.uid, now) > pod.grace_seconds + FREE_AFTER_SECONDS
             if not (pod.deleting and overdue and not pod.ready and pod.uid not in in_sync):
                 continue
-            there = await self.kube.get("Pod", key[0], pod.name)
-            if there is not None and there["metadata"]["uid"] == pod.uid:
-                await self.kube.delete("Pod", key[0], pod.name, grace_seconds=0)
+            try:
+                await self.kube.delete("Pod", key[0], pod.name, pod.uid, grace_seconds=0)
                 result.news.append(news.pod_freed(pod.name, pod.uid))
+            except Conflict:
+                log.debug("%s is another pod by now", pod.name)

@@ -14,6 +14,7 @@ from gamecluster_operator.observed import ObservedPod, Telling
 from gamecluster_operator.store import Id, id_of
 
 Path = tuple[str, ...]
+CONDITIONS = {"uid", "resourceVersion"}
 
 
 class FakeKube:
@@ -52,6 +53,9 @@ class FakeKube:
         _check(obj)
         id = id_of(obj)
         before = self.objects.get(id)
+        for key in CONDITIONS & obj["metadata"].keys():
+            if before is None or obj["metadata"][key] != before["metadata"][key]:
+                raise Conflict(f"metadata.{key} differs")
         after = (
             copy.deepcopy(before) if before else {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {}}
         )
@@ -93,8 +97,11 @@ class FakeKube:
         self._ours[id] = {p for p in self._ours.get(id, set()) if _look(found, p) == _look(after, p)}
         return self._save("merge", after)
 
-    async def delete(self, kind: str, namespace: str, name: str, grace_seconds: int | None = None) -> None:
+    async def delete(self, kind: str, namespace: str, name: str, uid: str, grace_seconds: int | None = None) -> None:
         self._maybe_fail("delete")
+        found = self.objects.get((kind, namespace, name))
+        if found is not None and found["metadata"]["uid"] != uid:
+            raise Conflict("the UID in the precondition differs")
         if self.objects.pop((kind, namespace, name), None) is not None:
             self._ours.pop((kind, namespace, name), None)
             self._version += 1
@@ -175,6 +182,8 @@ def _check(obj: Object) -> None:
 
 
 def _leaves(obj: Object, path: Path = ()) -> dict[Path, Any]:
+    if path[:1] == ("metadata",) and path[1:] and path[1] in CONDITIONS:
+        return {}
     if path in (("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")):
         return {path: obj}
     if isinstance(obj, dict) and obj:

@@ -39,6 +39,13 @@ def status_of(obj: Object, status: Object) -> Object:
     return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": meta, "status": status}
 
 
+def versioned(obj: Object, seen: Object) -> Object:
+    return {
+        **obj,
+        "metadata": {**obj["metadata"], **{key: seen["metadata"][key] for key in ("uid", "resourceVersion")}},
+    }
+
+
 class KubeContract:
     """Subclasses have a fixture ``kube``."""
 
@@ -106,10 +113,32 @@ class KubeContract:
         assert after["metadata"]["labels"] == {"kept": "yes"}
 
     async def test_deleting_what_is_not_there_does_nothing(self, kube: Kube) -> None:
-        await kube.create(lease("deleted"))
-        await kube.delete("Lease", NAMESPACE, "deleted")
-        await kube.delete("Lease", NAMESPACE, "deleted")
+        uid = (await kube.create(lease("deleted")))["metadata"]["uid"]
+        await kube.delete("Lease", NAMESPACE, "deleted", uid)
+        await kube.delete("Lease", NAMESPACE, "deleted", uid)
         assert await kube.get("Lease", NAMESPACE, "deleted") is None
+
+    async def test_deleting_is_conditional_on_the_uid(self, kube: Kube) -> None:
+        await kube.create(lease("another"))
+        with pytest.raises(Conflict):
+            await kube.delete("Lease", NAMESPACE, "another", "uid-of-an-earlier-one")
+        assert await kube.get("Lease", NAMESPACE, "another") is not None
+
+    async def test_applying_with_a_version_is_conditional_on_it(self, kube: Kube) -> None:
+        old = await kube.apply(service("late"))
+        now = await kube.apply(service("late", more="1"))
+        with pytest.raises(Conflict):
+            await kube.apply(versioned(service("late", more="2"), old))
+        after = await kube.apply(versioned(service("late", more="3"), now))
+        assert after["metadata"]["labels"]["more"] == "3"
+        assert ours(after) == ours(now)
+
+    async def test_applying_with_a_version_makes_nothing_that_is_gone(self, kube: Kube) -> None:
+        old = await kube.apply(service("gone"))
+        await kube.delete("Service", NAMESPACE, "gone", old["metadata"]["uid"])
+        with pytest.raises(Conflict):
+            await kube.apply(versioned(service("gone"), old))
+        assert await kube.get("Service", NAMESPACE, "gone") is None
 
     async def test_a_list_has_what_the_labels_choose(self, kube: Kube) -> None:
         one = await kube.apply(service("listed-1", list="here"))

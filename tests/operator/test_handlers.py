@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any
 
 import kopf
@@ -13,6 +14,7 @@ from gamecluster_operator.labels import Object
 from gamecluster_operator.queue import WorkQueue
 from gamecluster_operator.settings import Settings
 from gamecluster_operator.store import Key, Store
+from gamecluster_operator.watches import Watches
 
 from .fakes import FakeKube
 from .world import game_cluster
@@ -42,9 +44,10 @@ def test_a_renewal_is_one_and_a_new_holder_is_not() -> None:
 
 
 async def see(store: Store, queue: WorkQueue, type: str | None, obj: Object) -> None:
-    registry = handlers.registry(store, queue)
+    registry = handlers.registry(store, queue, Watches())
     (handler,) = [h for h in registry._watching.get_all_handlers() if h.id == f"see-{handlers.KINDS[obj['kind']][2]}"]
-    handler.fn(event={"type": type, "object": obj})  # type: ignore[call-arg]
+    assert inspect.iscoroutinefunction(handler.fn), "kopf runs others in threads"
+    await handler.fn(event={"type": type, "object": obj})  # type: ignore[call-arg]
 
 
 async def test_a_renewal_reaches_the_store_but_wakes_nobody() -> None:
@@ -64,7 +67,7 @@ async def test_a_renewal_reaches_the_store_but_wakes_nobody() -> None:
 def test_kopf_is_told_to_write_nothing_and_to_watch_only_what_is_ours() -> None:
     settings = handlers.kopf_settings(Settings())
     assert settings.peering.standalone and settings.scanning.disabled and not settings.posting.enabled
-    registry = handlers.registry(Store(), WorkQueue())
+    registry = handlers.registry(Store(), WorkQueue(), Watches())
     for part in (registry._changing, registry._spawning, registry._indexing, registry._webhooks):
         assert list(part.get_all_handlers()) == [], "only event handlers write nothing"
     pods = kopf.Resource(group="", version="v1", plural="pods")  # type: ignore[attr-defined]

@@ -244,7 +244,7 @@ async def test_what_the_api_server_refuses_is_told_in_its_words() -> None:
     assert world.condition("Stalled") == ("True", "Refused")
     assert "ports: Invalid value" in world.message("Stalled")
     world.kube.fail.clear()
-    await world.look()
+    await world.look(1)
     assert world.condition("Stalled")[0] == "False"
 
 
