@@ -53,7 +53,8 @@ Position = tuple[int, int]
 class Telling:
     """What one pod says of itself and of the cluster (``GET /cluster`` of its admin port). ``stored`` None: nothing, if it knows.
 
-    ``held``: the newest record with a holder that it has seen; ``last``: where its log ends; ``bound``: whom a seal binds it to.
+    ``held``: the newest record with a holder that it has seen; ``last``: where its log ends; ``bound``: whom a seal binds it to;
+    ``loads``: the connections of each pod that it is in touch with.
     """
 
     incarnation: Incarnation
@@ -69,6 +70,7 @@ class Telling:
     held: Record | None = None
     last: Position = (0, 0)
     bound: tuple[Incarnation, ...] = ()
+    loads: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,14 @@ def telling(answer: Any) -> Telling | None:
             held=_held(answer.get("held")),
             last=_position(answer.get("last")) or (0, 0),
             bound=tuple(Incarnation(str(who)) for who in answer.get("bound") or ()),
+            loads=tuple(_load(node) for node in nodes if node.get("state") == "alive" and "connections" in node),
         )
     except (KeyError, TypeError, ValueError, StopIteration, AttributeError):
         return None
+
+
+def _load(node: Any) -> tuple[str, int]:
+    return str(node["name"]), int(node["connections"])
 
 
 def _position(answer: Any) -> Position | None:

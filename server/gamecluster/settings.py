@@ -96,7 +96,10 @@ class Settings:
     admin_port: int = _variable(
         "port for probes, metrics and look-ups; default: client port + 200", _integer(0, 65535), default=0
     )
-    url: str = _variable("WebSocket address under which clients reach this very node, for `/servers`", default="")
+    url: str = _variable(
+        "WebSocket address under which clients reach this very node, for `/servers`; a path before `/socket` is taken off",
+        default="",
+    )
     peers: tuple[str, ...] = _variable(
         "other nodes: list of host:port, or `dns:<headless name>:<port>`", _peers, default=()
     )

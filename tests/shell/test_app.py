@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from tests.shell.fakes import VIEW, node_view
 from tests.shell.node import ask, hear, running, until
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gamecluster.core.view import ClusterView, Status
-from gamecluster.shell.app import connection_token, is_allowed, list_servers
+from gamecluster.shell.app import connection_token, is_allowed, list_servers, own_path
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,30 @@ async def test_a_node_serves_its_page_its_address_and_both_serializers(tmp_path:
                 while (heard := await hear(v2))[3] != "shout":
                     pass
             assert heard == [None, None, "room:1", "shout", {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("wss://play.example/arena-0/socket", "/arena-0"),
+        ("ws://play.example/a/b/socket", "/a/b"),
+        ("ws://127.0.0.1:4000/socket", ""),
+        ("", ""),
+    ],
+)
+def test_the_path_that_is_a_nodes_own_is_read_from_its_address(url: str, path: str) -> None:
+    assert own_path(url) == path
+
+
+async def test_a_node_behind_a_path_of_its_own_is_reached_with_it_and_without(tmp_path: Path) -> None:
+    url = "wss://play.example/arena-0/socket"
+    async with running(tmp_path, url=url) as node:
+        for base in (node.url, f"{node.url}/arena-0"):
+            assert (await node.http.get(f"{base}/client.js")).status_code == 200
+            assert (await node.http.get(f"{base}/servers")).json() == {"servers": [{"name": "arena-0", "url": url}]}
+            async with connect(f"{base.replace('http', 'ws')}/socket/websocket?vsn=2.0.0") as socket:
+                assert (await ask(socket, "room:1", "phx_join"))["status"] == "ok"
+        assert (await node.http.get(f"{node.url}/arena-1/servers")).status_code == 404
 
 
 async def test_who_may_not_connect_is_told_why(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.view import ClusterView
 from ..phoenix.codec import ProtocolError, Vsn, parse_vsn
@@ -30,6 +31,8 @@ FRAMES_IN_A_ROW = 16
 def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> FastAPI:
     """The ASGI application; to be served with ``sockets.GameSocket`` as uvicorn's WebSocket protocol."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    if path := own_path(settings.url):
+        app.add_middleware(_Under, path=path)
 
     @app.get("/servers")
     async def servers(request: Request) -> Response:
@@ -57,6 +60,11 @@ def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> F
 
     app.mount("/", _Page(directory=str(files("gamecluster") / "web"), html=True, check_dir=False))
     return app
+
+
+def own_path(url: str) -> str:
+    """What a node's own address has before ``/socket``. Requests may come with it (a proxy tells nodes apart by it) or without."""
+    return urlsplit(url).path.removesuffix("/socket").rstrip("/")
 
 
 def is_allowed(origin: str | None, host: str | None, allowed: Sequence[str]) -> bool:
@@ -128,6 +136,16 @@ async def _serve(websocket: WebSocket, hub: Hub, vsn: Vsn, token: str | None) ->
                 await asyncio.sleep(0)
     finally:
         hub.disconnected(connection)
+
+
+class _Under:
+    """Serves everything under ``path`` too."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app, self._path = app, path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "root_path": self._path}, receive, send)
 
 
 class _Page(StaticFiles):
