@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 
+from . import expose
 from . import labels as names
 from .labels import Object
 from .networkpolicy import policy_spec
+from .owned import owned
 from .podtemplate import STORAGE_VOLUME, pod_template
 from .record import Incarnation
 from .spec import GameCluster
@@ -21,17 +23,17 @@ def applied(cluster: GameCluster, replicas: int, admin_namespaces: Sequence[str]
         role(cluster),
         role_binding(cluster),
         mesh_service(cluster),
-        client_service(cluster),
+        expose.client_service(cluster),
         disruption_budget(cluster),
         *network_policies(cluster, admin_namespaces),
         stateful_set(cluster, replicas),
-        *pod_services(cluster),
+        *expose.in_front(cluster, replicas),
     ]
 
 
 def stateful_set(cluster: GameCluster, replicas: int) -> Object:
     """Parallel: pods don't wait for each other to start. RollingUpdate goes on past a broken pod in this mode."""
-    return _object("apps/v1", "StatefulSet", cluster, cluster.name) | {
+    return owned("apps/v1", "StatefulSet", cluster, cluster.name) | {
         "spec": _volume_claims(cluster)
         | {
             "replicas": replicas,
@@ -61,22 +63,10 @@ def _volume_claims(cluster: GameCluster) -> Object:
     }
 
 
-def client_service(cluster: GameCluster) -> Object:
-    return _service(cluster, cluster.name, "clients", cluster.expose.type, names.selector(cluster.name))
-
-
-def pod_services(cluster: GameCluster) -> list[Object]:
-    """One for each pod where each is to have an address of its own; inside the cluster the headless Service gives them."""
-    if cluster.expose.type == "ClusterIP" or not cluster.expose.per_pod:
-        return []
-    pods = [names.pod_name(cluster.name, ordinal) for ordinal in range(cluster.replicas)]
-    return [_service(cluster, pod, "pod", cluster.expose.type, {names.POD_NAME: pod}) for pod in pods]
-
-
 def mesh_service(cluster: GameCluster) -> Object:
     """Headless, and with pods that are not ready: they must find each other to become so."""
     port = {"name": "mesh", "port": names.MESH_PORT, "targetPort": "mesh", "protocol": "TCP"}
-    return _object("v1", "Service", cluster, names.mesh_name(cluster.name), "mesh") | {
+    return owned("v1", "Service", cluster, names.mesh_name(cluster.name), "mesh") | {
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
@@ -86,15 +76,8 @@ def mesh_service(cluster: GameCluster) -> Object:
     }
 
 
-def _service(cluster: GameCluster, name: str, component: str, type: str, selector: dict[str, str]) -> Object:
-    port = {"name": "client", "port": names.CLIENT_PORT, "targetPort": "client", "protocol": "TCP"}
-    return _object("v1", "Service", cluster, name, component) | {
-        "spec": {"type": type, "selector": selector, "ports": [port]}
-    }
-
-
 def service_account(cluster: GameCluster) -> Object:
-    return _object("v1", "ServiceAccount", cluster, cluster.name)
+    return owned("v1", "ServiceAccount", cluster, cluster.name)
 
 
 def role(cluster: GameCluster) -> Object:
@@ -107,11 +90,11 @@ def role(cluster: GameCluster) -> Object:
     }
     pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
     slices = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
-    return _object("rbac.authorization.k8s.io/v1", "Role", cluster, cluster.name) | {"rules": [lease, pods, slices]}
+    return owned("rbac.authorization.k8s.io/v1", "Role", cluster, cluster.name) | {"rules": [lease, pods, slices]}
 
 
 def role_binding(cluster: GameCluster) -> Object:
-    return _object("rbac.authorization.k8s.io/v1", "RoleBinding", cluster, cluster.name) | {
+    return owned("rbac.authorization.k8s.io/v1", "RoleBinding", cluster, cluster.name) | {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": cluster.name},
         "subjects": [{"kind": "ServiceAccount", "name": cluster.name, "namespace": cluster.namespace}],
     }
@@ -119,7 +102,7 @@ def role_binding(cluster: GameCluster) -> Object:
 
 def disruption_budget(cluster: GameCluster) -> Object:
     """One pod at a time may be drained, and always one: it never blocks a drain for good."""
-    return _object("policy/v1", "PodDisruptionBudget", cluster, cluster.name) | {
+    return owned("policy/v1", "PodDisruptionBudget", cluster, cluster.name) | {
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.selector(cluster.name)}}
     }
 
@@ -128,7 +111,7 @@ def network_policies(cluster: GameCluster, admin_namespaces: Sequence[str]) -> l
     """One, or none if the cluster is not to have one."""
     if not cluster.network_policy:
         return []
-    policy = _object("networking.k8s.io/v1", "NetworkPolicy", cluster, cluster.name)
+    policy = owned("networking.k8s.io/v1", "NetworkPolicy", cluster, cluster.name)
     return [policy | {"spec": policy_spec(cluster.name, admin_namespaces)}]
 
 
@@ -139,34 +122,14 @@ def secret(cluster: GameCluster, random_text: Callable[[], str]) -> Object:
     """The keys that admit pods to the mesh, sign players' tokens and open the admin port."""
     keys = (names.MESH_KEY, names.PLAYER_KEY, names.ADMIN_TOKEN)
     data = {key: base64.b64encode(random_text().encode()).decode() for key in keys}
-    return _object("v1", "Secret", cluster, names.mesh_name(cluster.name), "mesh") | {"type": "Opaque", "data": data}
+    return owned("v1", "Secret", cluster, names.mesh_name(cluster.name), "mesh") | {"type": "Opaque", "data": data}
 
 
 def vacant_lease(cluster: GameCluster, epoch: int, in_sync: Iterable[Incarnation], never_held: bool) -> Object:
     """Nobody holds it yet. ``never_held`` lets any pod begin; else only one that ``in_sync`` names may claim it."""
-    lease = _object("coordination.k8s.io/v1", "Lease", cluster, names.lease_name(cluster.name), "gamestate")
+    lease = owned("coordination.k8s.io/v1", "Lease", cluster, names.lease_name(cluster.name), "gamestate")
     lease["metadata"]["annotations"] = {names.IN_SYNC: ",".join(in_sync)}
     if never_held:
         lease["metadata"]["annotations"][names.NEVER_HELD] = "true"
     duration = cluster.game_state.lease_duration_seconds
     return lease | {"spec": {"leaseTransitions": epoch, "leaseDurationSeconds": duration}}
-
-
-def _object(api_version: str, kind: str, cluster: GameCluster, name: str, component: str = "server") -> Object:
-    owner = {
-        "apiVersion": names.API_VERSION,
-        "kind": "GameCluster",
-        "name": cluster.name,
-        "uid": cluster.uid,
-        "controller": True,
-    }
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {
-            "name": name,
-            "namespace": cluster.namespace,
-            "labels": names.labels(cluster.name, component),
-            "ownerReferences": [owner],
-        },
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import expose
 from . import labels as names
 from .labels import Object
 from .spec import GameCluster
@@ -169,6 +170,7 @@ def environment(cluster: GameCluster) -> list[Object]:
         "SUSPECT_AFTER_MILLISECONDS": state.suspect_after_milliseconds,
         "LEASE_DURATION_SECONDS": state.lease_duration_seconds,
         "ALONE_WITHOUT_API": state.alone_without_api.lower(),
+        "URL": expose.pod_url(cluster),
         "ALLOWED_ORIGINS": ",".join(cluster.allowed_origins),
         "LIMIT_MESSAGES_PER_SECOND": limits.messages_per_second,
         "LIMIT_FRAME_BYTES": limits.frame_bytes,

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from . import autoscaling, news, spec, status
 from . import labels as names
-from . import news, spec, status
 from .applier import Applier, Outcome
 from .kube import Conflict, Kube, Refused
 from .labels import Object
 from .memory import Memory, confirms, holder_pod
 from .news import News
-from .observed import Observed, observe
+from .observed import Observed, Telling, observe
 from .pods import Pods
 from .record import name_of
 from .settings import Settings
@@ -55,6 +55,7 @@ class Reconciler:
         cluster, problem = _read(body)
         observed = await self._ask(self._observe(body), memory)
         memory.watch(observed, self.monotonic())
+        cluster = self._autoscaled(cluster, problem, observed, memory)
         applied = await self._apply(cluster, problem, body, observed, memory)
         stood_in = await StandIn(self.kube, self.store, self.wall).stand_in(
             key, cluster, observed, memory, self.monotonic()
@@ -92,6 +93,17 @@ class Reconciler:
         memory.asked(observed, tellings, now)
         return observed.with_tellings(tellings)
 
+    def _autoscaled(
+        self, cluster: GameCluster | None, problem: Problem | None, observed: Observed, memory: Memory
+    ) -> GameCluster | None:
+        """With as many replicas as its load asks for, if that is what counts."""
+        if cluster is None or cluster.autoscaling is None or problem is not None or cluster.paused:
+            memory.autoscaling = None
+            return cluster
+        decided = autoscaling.scale(cluster, observed, _told(observed), memory.autoscaling, self.monotonic())
+        memory.autoscaling = decided
+        return replace(cluster, replicas=decided.replicas)
+
     async def _apply(
         self, cluster: GameCluster | None, problem: Problem | None, body: Object, observed: Observed, memory: Memory
     ) -> Outcome:
@@ -116,9 +128,7 @@ class Reconciler:
         lease = self._observe(body).record
         patience = 15.0
         leading = memory.is_leading(observed, now, patience) and not stood_in.lost
-        told = next(
-            (pod.told for pod in observed.pods if pod.told and confirms(observed) and pod is holder_pod(observed)), None
-        )
+        told = _told(observed)
         failover = None
         if lease is not None and lease.holder is not None:
             last = told.last_failover if told else None
@@ -129,7 +139,10 @@ class Reconciler:
             if (previous.get("players"), previous.get("connections")) != (told.players, told.connections):
                 memory.counted_at = now
         lost, restored = stood_in.lost, stood_in.restored
-        return Situation(applied.problem, applied.trouble, applied.waiting, failover, counters, lost, restored, leading)
+        limited = memory.autoscaling.is_limited() if memory.autoscaling is not None else None
+        return Situation(
+            applied.problem, applied.trouble, applied.waiting, failover, counters, lost, restored, leading, limited
+        )
 
     async def _tell(self, body: Object, cluster: GameCluster | None, situation: Situation, more: list[News]) -> None:
         meta, previous, now = body["metadata"], body.get("status") or {}, self.wall()
@@ -167,6 +180,12 @@ class Reconciler:
             await self.kube.create(news.event(body, item, now))
         except (Conflict, Refused) as error:  # said before; or Events are not allowed, which must not stop play
             log.debug("event not written: %s", error)
+
+
+def _told(observed: Observed) -> Telling | None:
+    """What the leader says, if it says that it leads."""
+    pod = holder_pod(observed)
+    return pod.told if pod is not None and confirms(observed) else None
 
 
 def _read(body: Object) -> tuple[GameCluster | None, Problem | None]:

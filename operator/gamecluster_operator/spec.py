@@ -50,9 +50,42 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """The one that routes join; ``namespace`` empty: the GameCluster's; ``section_name`` empty: all its listeners."""
+
+    name: str = ""
+    namespace: str = ""
+    section_name: str = ""
+
+
+@dataclass(frozen=True)
 class Expose:
+    """``tls``: clients come over TLS, whoever ends it. ``annotations``: of the Ingress or routes, else of the Services."""
+
     type: str = "ClusterIP"
     per_pod: bool = True
+    host: str = ""
+    class_name: str = ""
+    gateway: Gateway = Gateway()
+    tls_secret: str = ""
+    tls: bool = False
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_tls(self) -> bool:
+        return self.tls or bool(self.tls_secret)
+
+
+@dataclass(frozen=True)
+class Autoscaling:
+    """``players_per_pod`` 0: not looked at. The seconds: for how long the load must ask for it."""
+
+    min_replicas: int = 3
+    max_replicas: int = 3
+    connections_per_pod: int = 2000
+    players_per_pod: int = 0
+    up_seconds: int = 30
+    down_seconds: int = 300
 
 
 @dataclass(frozen=True)
@@ -75,6 +108,7 @@ class GameCluster:
     replicas: int = 3
     game_state: GameState = GameState()
     expose: Expose = Expose()
+    autoscaling: Autoscaling | None = None
     limits: Limits = Limits()
     storage: Storage = Storage()
     allowed_origins: tuple[str, ...] = ()
@@ -90,7 +124,7 @@ class GameCluster:
 def parse(body: Object) -> GameCluster:
     """Raises SpecError, which names the field."""
     meta, spec = body["metadata"], _Fields("spec", body.get("spec") or {})
-    game_state, expose, limits = spec.group("gameState"), spec.group("expose"), spec.group("limits")
+    game_state, limits = spec.group("gameState"), spec.group("limits")
     return GameCluster(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -107,7 +141,8 @@ def parse(body: Object) -> GameCluster:
             durability=game_state.text("durability", "Memory"),
             alone_without_api=game_state.text("aloneWithoutApi", "Stop"),
         ),
-        expose=Expose(expose.text("type", "ClusterIP"), expose.switch("perPod", True)),
+        expose=_expose(spec.group("expose")),
+        autoscaling=_autoscaling(spec.group("autoscaling")),
         limits=Limits(
             messages_per_second=limits.integer("messagesPerSecond", 60),
             frame_bytes=limits.integer("frameBytes", 65_536),
@@ -118,6 +153,34 @@ def parse(body: Object) -> GameCluster:
         network_policy=spec.group("networkPolicy").switch("enabled", True),
         paused=spec.switch("paused", False),
         template=spec.group("template").values,
+    )
+
+
+def _expose(group: _Fields) -> Expose:
+    gateway = group.group("gateway")
+    return Expose(
+        type=group.text("type", "ClusterIP"),
+        per_pod=group.switch("perPod", True),
+        host=group.text("host", ""),
+        class_name=group.text("className", ""),
+        gateway=Gateway(gateway.text("name", ""), gateway.text("namespace", ""), gateway.text("sectionName", "")),
+        tls_secret=group.text("tlsSecretName", ""),
+        tls=group.switch("tls", False),
+        annotations=group.pairs("annotations"),
+    )
+
+
+def _autoscaling(group: _Fields) -> Autoscaling | None:
+    """None: as many pods as ``spec.replicas`` says."""
+    if not group.values:
+        return None
+    return Autoscaling(
+        min_replicas=group.integer("minReplicas", 3),
+        max_replicas=group.integer("maxReplicas"),
+        connections_per_pod=group.integer("targetConnectionsPerPod", 2000),
+        players_per_pod=group.integer("targetPlayersPerPod", 0),
+        up_seconds=group.integer("scaleUpStabilizationSeconds", 30),
+        down_seconds=group.integer("scaleDownStabilizationSeconds", 300),
     )
 
 
@@ -134,11 +197,6 @@ def _storage(group: _Fields) -> Storage:
 
 BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("pubsub.type", ("Mesh",), "broadcasts travel over the pods' own mesh"),
-    (
-        "expose.type",
-        ("ClusterIP", "NodePort", "LoadBalancer"),
-        "put your own Ingress or HTTPRoute in front of the Service",
-    ),
     ("presenceGraceMilliseconds", (500,), "the grace is fixed"),
 )
 """Fields whose schema says more than this version does: the values that work, and what they mean."""
@@ -154,11 +212,26 @@ def problems(body: Object) -> list[Problem]:
         if value is not None and value not in works:
             choices = " or ".join(str(choice) for choice in works)
             found.append(Problem("NotSupported", f"spec.{path}: {value} is not built yet; use {choices} ({meaning})"))
-    found += _storage_problems(body.get("spec") or {})
-    if (body.get("spec") or {}).get("autoscaling"):
-        advice = "remove it, and point a HorizontalPodAutoscaler at this GameCluster's scale subresource"
-        found.append(Problem("NotSupported", f"spec.autoscaling is not built yet; {advice}"))
+    spec = body.get("spec") or {}
+    return [*found, *_storage_problems(spec), *_expose_problems(spec), *_autoscaling_problems(spec)]
+
+
+def _expose_problems(spec: Object) -> list[Problem]:
+    expose = spec.get("expose") or {}
+    kind, found = expose.get("type"), []
+    if kind in ("Ingress", "HTTPRoute") and not expose.get("host"):
+        found.append(Problem("InvalidSpec", f"spec.expose.host is missing: the name that clients of the {kind} use"))
+    if kind == "HTTPRoute" and not (expose.get("gateway") or {}).get("name"):
+        found.append(Problem("InvalidSpec", "spec.expose.gateway.name is missing: the Gateway that the routes join"))
     return found
+
+
+def _autoscaling_problems(spec: Object) -> list[Problem]:
+    autoscaling = spec.get("autoscaling") or {}
+    if autoscaling.get("minReplicas", 3) <= autoscaling.get("maxReplicas", 100):
+        return []
+    advice = "raise the one, or lower the other (minReplicas is 3 if it is not given)"
+    return [Problem("InvalidSpec", f"spec.autoscaling.maxReplicas is below minReplicas; {advice}")]
 
 
 def _storage_problems(spec: Object) -> list[Problem]:
@@ -189,7 +262,7 @@ class _Fields:
         text: str = self._get(name, str, default)
         return text
 
-    def integer(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int | None = None) -> int:
         number: int = self._get(name, int, default)
         return number
 
@@ -202,6 +275,12 @@ class _Fields:
         if not all(isinstance(value, str) for value in values):
             raise SpecError(f"{self.path}.{name}: expected a list of texts")
         return tuple(values)
+
+    def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
+        values = self._get(name, dict, {})
+        if not all(isinstance(value, str) for value in values.values()):
+            raise SpecError(f"{self.path}.{name}: expected texts as values: put numbers into quotes")
+        return tuple(sorted(values.items()))
 
     def _get(self, name: str, kind: type, default: Any) -> Any:
         value = self.values.get(name)

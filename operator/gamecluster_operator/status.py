@@ -7,6 +7,7 @@
     LeaderElected    the pod that the Lease names is there and ready
     FullyReplicated  as many pods as the spec asks for hold every acknowledged move
     TotalLoss        all of them were lost at once, and nobody leads yet since. Absent if that never happened
+    ScalingLimited   the load asks for more pods than autoscaling may make. Absent without autoscaling
 
 ``lastTransitionTime`` changes only when a condition's status does, and no message holds a number that changes by itself:
 so a status that says nothing new is equal to the old one, and is not written.
@@ -37,7 +38,8 @@ class Counters:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a reconciliation found and did, beside what can be seen of the objects."""
+    """What a reconciliation found and did, beside what can be seen of the objects. ``limited``: whether the load asks for more
+    pods than autoscaling may make; None: it is not on."""
 
     problem: Problem | None = None
     trouble: str | None = None
@@ -47,6 +49,7 @@ class Situation:
     lost: tuple[Incarnation, ...] = ()
     restored: Position | None = None
     leading: bool = True
+    limited: bool | None = None
 
 
 def last_known(status: Object) -> LastKnown:
@@ -92,6 +95,7 @@ def derive(
         _leader_elected(leader, observed, situation),
         _fully_replicated(min(wanted, cluster.replicas if cluster else 1), observed),
         *_total_loss(leader, cluster, previous, situation),
+        *_scaling_limited(cluster, situation),
     ]
     status["conditions"] = [_dated(c, generation, previous, now) for c in conditions]
     return status
@@ -224,6 +228,15 @@ def _total_loss(
     still = before["status"] == "True" and leader is None
     reason = "Restored" if before.get("reason") == "Restored" else "Reset" if still else "BegunAnew"
     return [("TotalLoss", still, reason, str(before["message"]))]
+
+
+def _scaling_limited(cluster: GameCluster | None, situation: Situation) -> Sequence[Condition]:
+    if cluster is None or cluster.autoscaling is None or situation.limited is None:
+        return []
+    if not situation.limited:
+        return [("ScalingLimited", False, "WithinBounds", "autoscaling.maxReplicas is enough for the load")]
+    allowed = f"the {cluster.autoscaling.max_replicas} that autoscaling.maxReplicas allows"
+    return [("ScalingLimited", True, "TooManyReplicas", f"the load asks for more pods than {allowed}: raise it")]
 
 
 def _why_reset(cluster: GameCluster | None) -> str:

@@ -14,6 +14,7 @@ from gamecluster_operator.record import Incarnation, Record, read, write
 from gamecluster_operator.spec import GameCluster
 
 from . import golden
+from .test_expose import exposures
 from .world import game_cluster
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -34,18 +35,11 @@ def test_the_examples_give_these_objects(name: str) -> None:
     golden.check(name, [*manifests.applied(parsed, parsed.replicas), lease, keys])
 
 
-def test_each_pod_has_a_service_of_its_own_where_clients_come_from_outside() -> None:
-    outside = cluster(expose={"type": "LoadBalancer"})
-    golden.check("pod-services", [manifests.client_service(outside), *manifests.pod_services(outside)])
-    assert manifests.pod_services(cluster(expose={"type": "LoadBalancer", "perPod": False})) == []
-    assert manifests.pod_services(cluster(expose={"type": "ClusterIP", "perPod": True})) == []
-
-
-@given(st.integers(1, 100), st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"]), st.booleans())
+@given(st.integers(1, 100), exposures)
 def test_whatever_the_spec_every_object_is_owned_labelled_and_has_a_name_of_its_own(
-    n: int, type: str, per_pod: bool
+    n: int, expose: dict[str, Any]
 ) -> None:
-    made = cluster(replicas=n, expose={"type": type, "perPod": per_pod})
+    made = cluster(replicas=n, expose=expose)
     objects = [
         *manifests.applied(made, n),
         manifests.secret(made, lambda: "x"),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gamecluster_operator import spec
-from gamecluster_operator.spec import BUILT, SpecError
+from gamecluster_operator.spec import BUILT, Autoscaling, Gateway, SpecError
 
 from .world import game_cluster
 
@@ -53,9 +53,33 @@ def test_a_pod_left_alone_may_be_told_to_go_on() -> None:
     assert spec.parse(body).game_state.alone_without_api == "Continue"
 
 
-def test_autoscaling_is_said_not_to_be_built() -> None:
-    (problem,) = spec.problems(game_cluster(autoscaling={"maxReplicas": 9}))
-    assert "HorizontalPodAutoscaler" in problem.message
+def test_how_clients_get_in_is_read_with_all_that_it_needs() -> None:
+    gateway = {"name": "edge", "namespace": "infra", "sectionName": "https"}
+    body = game_cluster(expose={"type": "HTTPRoute", "host": "play.example.com", "gateway": gateway, "tls": True})
+    assert spec.problems(body) == []
+    parsed = spec.parse(body).expose
+    assert parsed.gateway == Gateway("edge", "infra", "https") and parsed.is_tls
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"expose": {"type": "Ingress"}}, "spec.expose.host"),
+        ({"expose": {"type": "HTTPRoute", "host": "a.b"}}, "spec.expose.gateway.name"),
+        ({"autoscaling": {"maxReplicas": 2}}, "spec.autoscaling.maxReplicas"),
+        ({"autoscaling": {"minReplicas": 5, "maxReplicas": 4}}, "spec.autoscaling.maxReplicas"),
+    ],
+)
+def test_what_an_older_schema_let_through_is_said_by_its_path(wrong: dict[str, Any], named: str) -> None:
+    (problem,) = spec.problems(game_cluster(**wrong))
+    assert problem.reason == "InvalidSpec" and problem.message.startswith(named)
+
+
+def test_the_bounds_of_autoscaling_have_the_schemas_defaults() -> None:
+    given = defaults(SPEC["autoscaling"]["properties"])
+    both = [spec.parse(game_cluster(autoscaling={"maxReplicas": 9, **more})) for more in (given, {})]
+    assert both[0].autoscaling == both[1].autoscaling == Autoscaling(3, 9, 2000, 0, 30, 300)
+    assert spec.parse(game_cluster()).autoscaling is None
 
 
 @pytest.mark.parametrize(
@@ -67,6 +91,8 @@ def test_autoscaling_is_said_not_to_be_built() -> None:
         ({"targets": [1]}, "spec.targets"),
         ({"gameState": {"replicas": "x"}}, "spec.gameState.replicas"),
         ({"template": "x"}, "spec.template"),
+        ({"expose": {"annotations": {"a": 1}}}, "spec.expose.annotations"),
+        ({"autoscaling": {"minReplicas": 1}}, "spec.autoscaling.maxReplicas"),
     ],
 )
 def test_nonsense_is_refused_by_its_path(wrong: dict[str, Any], named: str) -> None:
