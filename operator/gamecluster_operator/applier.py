@@ -14,9 +14,9 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from . import autoscaling, manifests, news, scaling, status
 from . import labels as names
-from . import manifests, news, scaling, status
-from .kube import Conflict, Kube, KubeError, Refused, Unavailable
+from .kube import OPTIONAL, Conflict, Kube, KubeError, NotFound, Refused, Unavailable
 from .labels import Object
 from .lease import new_lease
 from .memory import Memory, Refusal
@@ -29,7 +29,7 @@ from .store import Store, is_ours
 
 log = logging.getLogger(__name__)
 
-PRUNED = ("Service", "NetworkPolicy")
+PRUNED = ("Service", "NetworkPolicy", "Ingress", *OPTIONAL)
 """Kinds of which a GameCluster may want fewer than before."""
 
 
@@ -176,9 +176,12 @@ class Applier:
         try:
             result = await write()
         except Unavailable as error:
+            absent = _absent(*id) if isinstance(error, NotFound) and id[0] in OPTIONAL else None
             self.memory.refusals[id] = Refusal.after(
-                refusal, wanted, str(error), None, self.now, error.retry_after_seconds
+                refusal, wanted, str(error), absent, self.now, error.retry_after_seconds
             )
+            if absent is not None:
+                raise _Stuck(absent) from error
             raise
         except Refused as error:
             problem = _refused(*id, error)
@@ -207,7 +210,7 @@ class Applier:
         raise _Stuck(Problem("NameTaken", text))
 
     async def _prune(self, wanted: list[Object]) -> None:
-        """What we made and do not want any more: pods' own Services, the NetworkPolicy."""
+        """What we made and do not want any more: pods' own Services and routes, the NetworkPolicy."""
         kept = {(obj["kind"], obj["metadata"]["name"]) for obj in wanted}
         for (kind, name), obj in self.observed.objects.items():
             if kind in PRUNED and (kind, name) not in kept:
@@ -236,7 +239,13 @@ class Applier:
         if before is None:
             outcome.news.append(news.created(plan.replicas, self.cluster.image))
         elif before.replicas != plan.replicas:
-            outcome.news.append(news.scaled(before.replicas, plan.replicas, self.cluster.generation))
+            outcome.news.append(self._scaled(before.replicas, plan.replicas))
+
+    def _scaled(self, before: int, after: int) -> News:
+        if self.memory.autoscaling is None:
+            return news.scaled(before, after, self.cluster.generation)
+        version = self.observed.objects["StatefulSet", self.cluster.name]["metadata"]["resourceVersion"]
+        return autoscaling.scaled(before, after, self.memory.autoscaling.reason, version)
 
     def _keep(self, obj: Object) -> Object:
         self.store.put(obj)
@@ -258,6 +267,14 @@ def _refused(kind: str, name: str, error: Refused) -> Problem:
         return Problem("Forbidden", f"{what}: {error}. Give the operator the rights of its chart")
     hint = " (is it in spec.template?)" if kind == "StatefulSet" else ""
     return Problem("Refused", f"the API server refused {what}{hint}: {error}")
+
+
+def _absent(kind: str, name: str) -> Problem:
+    if kind == "HTTPRoute":
+        advice = "install the Gateway API's CRDs (v1) and a controller for them, or set spec.expose.type to Ingress"
+    else:
+        advice = "GKE has it where its Ingress controller is on; elsewhere set spec.expose.className to another class"
+    return Problem("KindMissing", f"{kind} {name}: the API server does not know this kind: {advice}")
 
 
 def _as_seen(obj: Object, known: Object | None) -> Object:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from typing import Any
 
 import kopf
 
 from . import labels as names
-from .kube import KINDS, Conflict, Kube, KubeError, Unavailable
+from .kube import KINDS, OPTIONAL, Conflict, Kube, KubeError, NotFound, Refused, Unavailable
 from .labels import IN_SYNC, NEVER_HELD, Object
 from .queue import WorkQueue
 from .reconciler import Reconciler
@@ -30,7 +31,8 @@ MOST_SLOW = 8
 """For each worker there may be so many that take longer than SLOW_SECONDS."""
 LIST_AGAIN_SECONDS = 2.0
 WATCHED = ("GameCluster", "StatefulSet", "Pod", "Lease", "Secret", "Service")
-LISTED = (*WATCHED, "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget", "NetworkPolicy")
+OTHERS = ("ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget", "NetworkPolicy", "Ingress")
+LISTED = (*WATCHED, *OTHERS, *OPTIONAL)
 
 
 def registry(store: Store, queue: WorkQueue, watches: Watches) -> kopf.OperatorRegistry:
@@ -134,7 +136,8 @@ class Loop:
         try:
             return await self.kube.list(kind, namespace, None if kind == "GameCluster" else names.SELECT_MANAGED)
         except KubeError as error:
-            return error
+            is_absent = kind in OPTIONAL and isinstance(error, (NotFound, Refused))
+            return ([], sys.maxsize) if is_absent else error
 
     async def _work(self) -> None:
         await self.listed.wait()

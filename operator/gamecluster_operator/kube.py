@@ -88,8 +88,13 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings"),
     "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets"),
     "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
+    "Ingress": ("networking.k8s.io", "v1", "ingresses"),
+    "HTTPRoute": ("gateway.networking.k8s.io", "v1", "httproutes"),
+    "BackendConfig": ("cloud.google.com", "v1", "backendconfigs"),
 }
 """Kind → group, version, plural."""
+OPTIONAL = ("HTTPRoute", "BackendConfig")
+"""Kinds that not every API server has."""
 
 
 class LightKube:
@@ -215,7 +220,7 @@ class Fenced:
 
 
 class NotFound(Unavailable):
-    """404 of a write: the object, or its namespace, is gone; the next look will show it."""
+    """404 of a write: the object, or its namespace, is gone; the next look will show it. Of an optional kind: it is unknown."""
 
 
 def _translated(error: httpx2.HTTPError) -> KubeError:

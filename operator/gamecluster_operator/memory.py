@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .autoscaling import Decision
 from .backstop import is_lost, members
 from .labels import Object
 from .observed import Observed, ObservedPod, Telling
@@ -54,6 +55,7 @@ class Memory:
     bound_since: float | None = None
     """Since when a seal binds whoever leads by the very same record."""
     shrinking_since: float | None = None
+    autoscaling: Decision | None = None
     named_epoch: int | None = None
     """The epoch in which the operator itself named a leader last."""
     untold: tuple[Object, float] | None = None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from gamecluster_operator.kube import Conflict, Refused, Unavailable
+from gamecluster_operator.kube import OPTIONAL, Conflict, NotFound, Refused, Unavailable
 from gamecluster_operator.labels import FIELD_MANAGER, Object
 from gamecluster_operator.observed import ObservedPod, Telling
 from gamecluster_operator.store import Id, id_of
@@ -18,12 +18,14 @@ CONDITIONS = {"uid", "resourceVersion"}
 
 
 class FakeKube:
-    """``writes``: what was accepted, as (verb, kind, name); ``fail``: raised instead by the named verbs."""
+    """``writes``: what was accepted, as (verb, kind, name); ``fail``: raised instead by the named verbs; ``unknown``: kinds whose CRD
+    is not installed."""
 
     def __init__(self) -> None:
         self.objects: dict[Id, Object] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.fail: dict[str, Exception] = {}
+        self.unknown = set(OPTIONAL)
         self._ours: dict[Id, set[Path]] = {}
         self._version = 0
 
@@ -33,6 +35,8 @@ class FakeKube:
 
     async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
         self._maybe_fail("list")
+        if kind in self.unknown:
+            raise NotFound("the server could not find the requested resource")
         wanted = dict(part.split("=", 1) for part in selector.split(",")) if selector else {}
         found = [
             copy.deepcopy(obj)
@@ -51,6 +55,8 @@ class FakeKube:
     async def apply(self, obj: Object) -> Object:
         self._maybe_fail("apply")
         _check(obj)
+        if obj["kind"] in self.unknown:
+            raise NotFound("the server could not find the requested resource")
         id = id_of(obj)
         before = self.objects.get(id)
         for key in CONDITIONS & obj["metadata"].keys():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gamecluster_operator.kube import Conflict, Kube, Refused
+from gamecluster_operator.kube import Conflict, Kube, NotFound, Refused
 from gamecluster_operator.labels import Object
 from gamecluster_operator.store import is_ours
 
@@ -51,6 +51,15 @@ class KubeContract:
 
     async def test_what_is_not_there_is_none(self, kube: Kube) -> None:
         assert await kube.get("Lease", NAMESPACE, "absent") is None
+
+    async def test_a_kind_whose_definition_is_not_installed_is_not_found(self, kube: Kube) -> None:
+        route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "spec": {}}
+        with pytest.raises(NotFound):
+            await kube.apply({**route, "metadata": {"name": "route", "namespace": NAMESPACE}})
+        with pytest.raises(NotFound):
+            await kube.list("HTTPRoute", None, None)
+        assert await kube.get("HTTPRoute", NAMESPACE, "route") is None
+        await kube.delete("HTTPRoute", NAMESPACE, "route", "uid")
 
     async def test_what_was_created_is_there_with_its_kind(self, kube: Kube) -> None:
         await kube.create(lease("created"))

@@ -11,7 +11,7 @@ from gamecluster_operator.labels import Object
 from gamecluster_operator.spec import GameCluster
 
 from . import golden
-from .world import game_cluster
+from .world import World, game_cluster
 
 HOST = "play.example.com"
 GATEWAY = {"name": "edge", "namespace": "infra"}
@@ -143,3 +143,52 @@ def test_one_pod_more_changes_nothing_of_the_others(exposure: dict[str, Any], re
     kept = [obj for obj in after if (obj["kind"], obj["metadata"]["name"]) in kinds(before)]
     assert [o for o in kept if o["kind"] != "Ingress"] == [o for o in before if o["kind"] != "Ingress"]
     assert set(backends(before)) <= set(backends(after))
+
+
+# --- the whole operator -------------------------------------------------------------------------------------------------
+
+ROUTES = {"type": "HTTPRoute", "host": HOST, "gateway": GATEWAY}
+
+
+async def test_what_is_no_longer_wanted_goes() -> None:
+    world = World(expose={"type": "Ingress", "host": HOST})
+    await world.play()
+    assert world.kube.names("Ingress") == {"arena"} and "arena-2" in world.kube.names("Service")
+    world.edit(expose={"type": "Ingress", "host": HOST, "perPod": False})
+    await world.settle()
+    assert world.kube.names("Ingress") == {"arena"} and "arena-2" not in world.kube.names("Service")
+    world.edit(expose={})
+    await world.settle()
+    assert world.kube.names("Ingress") == set()
+
+
+async def test_where_routes_are_not_known_that_is_said_and_all_else_goes_on() -> None:
+    world = World(expose=ROUTES)
+    await world.play()
+    assert world.condition("Stalled") == ("True", "KindMissing") and "Gateway API" in world.message("Stalled")
+    assert world.condition("Ready")[0] == "True"
+    world.edit(expose=ROUTES, replicas=4)
+    await world.look(10)
+    assert world.kube.one("StatefulSet", "arena")["spec"]["replicas"] == 4
+
+    world.kube.unknown.clear()
+    for _ in range(10):
+        await world.look(10)
+    assert world.kube.names("HTTPRoute") == {"arena", *(f"arena-{n}" for n in range(4))}
+    assert world.condition("Stalled")[0] == "False"
+    world.edit(expose={})
+    await world.settle()
+    assert world.kube.names("HTTPRoute") == set()
+
+
+async def test_a_pod_keeps_its_path_until_it_goes() -> None:
+    world = World(expose=ROUTES, replicas=3)
+    world.kube.unknown.clear()
+    await world.play()
+    world.hold(2, 2, 0, 1, 2)
+    world.edit(replicas=2)
+    await world.look()
+    assert world.pods.handed_off and "arena-2" in world.kube.names("HTTPRoute")
+    world.hold(0, 3, 0, 1)
+    await world.look(2)
+    assert "arena-2" not in world.kube.names("HTTPRoute")
