@@ -7,8 +7,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
 
+from gamecluster.core.authority import PLAYERS
 from gamecluster.core.events import Event, PlayerJoined, PlayerLeft, PlayerMoved
-from gamecluster.core.messages import Fields, Incarnation
+from gamecluster.core.messages import Fields, Incarnation, Tables
 
 AHEAD = 24
 """How far a client's moves may be ahead of the first that is not answered: below the 32 answers that are kept."""
@@ -39,6 +40,9 @@ class Cluster(Protocol):
 
     def played(self, stay: str, response: Fields) -> None:
         """A move of that stay was answered so."""
+
+    def was_undone(self, position: tuple[int, int]) -> bool:
+        """By a total loss."""
 
     def violated(self, invariant: str, text: str) -> None: ...
 
@@ -71,6 +75,7 @@ class Client:
         self._life = 0  # counts connections: what belongs to an earlier one is ignored
         self._last_value = 0
         self._fills = False  # a fill is planned
+        self._stay_may_be_lost = False
 
     # --- state
 
@@ -137,10 +142,28 @@ class Client:
         self._fill(life)
 
     def _check_stay(self, response: Fields) -> None:
-        if self._stay not in (None, response["stay"]):
+        is_lost, self._stay_may_be_lost = self._stay_may_be_lost, False
+        if self._stay not in (None, response["stay"]) and not is_lost:
             self._cluster.violated(
                 "I5", f"{self.player} came back within the grace, and its stay was another: {response}"
             )
+
+    def rolled_back(self, tables: Tables) -> None:
+        """After a total loss the game goes on with ``tables``: what was acknowledged since is made anew."""
+        row = tables.get(PLAYERS, {}).get(self.player)
+        total = tables.get("totals", {}).get(self.player, {"value": 0})["value"]
+        self._stay_may_be_lost = row is None or row["stay"] != self._stay
+        if not self.counted:
+            self.acknowledged, self._last_value = min(self.acknowledged, total), 0
+            return
+        n = row["n"] if row is not None else 0
+        if n >= self.acknowledged and not any(answered > n for answered in self._answers):
+            return
+        self.acknowledged, self._made = min(self.acknowledged, n), min(self._made, n + AHEAD)
+        self._answers = {k: answer for k, answer in self._answers.items() if k <= n}
+        self._waiting = {k: self._waiting.get(k, 0) for k in range(n + 1, self._made + 1)}
+        if self.joined:
+            self._fill_soon(0.05)
 
     def _check_taken(self, response: Fields) -> None:
         self._cluster.violated("I5", f"{self.player} was refused its own stay: {response}")
@@ -179,7 +202,7 @@ class Client:
 
     def saw(self, epoch: int, seq: int) -> None:
         """A frame of topic ``game``: what a client sees never goes back, through whichever pods it goes."""
-        if epoch < self.seen[0] or seq < self.seen[1]:
+        if epoch < self.seen[0] or (seq < self.seen[1] and not self._cluster.was_undone(self.seen)):
             self._cluster.violated("I4", f"{self.player} saw {self.seen} and then ({epoch}, {seq}) at {self.pod}")
         self.seen = (epoch, seq)
 
@@ -215,9 +238,12 @@ class Client:
     def _was_answered(self, life: int, n: int, attempt: int, ok: bool, response: Fields) -> None:
         if life != self._life or self._waiting.get(n) != attempt:
             return
-        if ok:
+        if ok and self._cluster.was_undone((response["epoch"], response["seq"])):
+            self._was_undone(n)
+        elif ok:
             del self._waiting[n]
             self._was_applied(n, response)
+        if ok:
             self._fill_soon(self._think * self._random.random() * 2)
             return
         self.refusals[str(response.get("reason"))] += 1
@@ -231,6 +257,14 @@ class Client:
             self.lost()
         else:
             self._fill_soon(self._random.uniform(0.02, 0.2))
+
+    def _was_undone(self, n: int) -> None:
+        """It was answered, and a total loss has undone it meanwhile."""
+        if self.counted:
+            self._waiting[n] = 0
+        else:
+            del self._waiting[n]
+            self.unknown += 1
 
     def _was_applied(self, n: int, response: Fields) -> None:
         value = response["value"]

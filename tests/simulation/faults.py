@@ -12,7 +12,9 @@ from typing import assert_never
 from gamecluster.core.events import DrainRequested, HandOffRequested
 from gamecluster.core.messages import Incarnation
 
+from . import probe
 from .life import Life
+from .loss import safe_until
 from .network import Pair
 from .schedule import Family, Fault, Kind
 from .world import World
@@ -91,7 +93,7 @@ class Trouble:
                 some = self._everyone(fault)
                 self._hide_lease(some[: 1 + fault.pick // 256 % len(some)], fault.seconds)
             case Kind.lease_delete:
-                if world.lease.delete():
+                if world.lease.delete() and world.operator is None:
                     self._later(fault.seconds, world.lease.recreate)
             case Kind.lease_lower:
                 world.lease.lower()
@@ -110,6 +112,14 @@ class Trouble:
                 for client in world.clients:
                     if client.pod is not None:
                         client.lost()
+            case Kind.kill_set:
+                self._kill_set(fault)
+            case Kind.abandon:
+                self._leave_alone(victim, fault)
+            case Kind.operator_away | Kind.operator_blind | Kind.operator_slow:
+                self._trouble_operator(fault)
+            case Kind.storage_fail | Kind.storage_flaky | Kind.storage_slow | Kind.storage_unreadable:
+                self._trouble_storage(fault)
             case Kind.clock_jump:
                 victim.jump(fault.seconds * 4)
             case _:
@@ -158,6 +168,100 @@ class Trouble:
             if self._world.may_lose({v.incarnation for v in victims}):
                 self._kill(victims, fault)
                 return
+
+    def _kill_set(self, fault: Fault) -> None:
+        """A total loss. Their pods come back, or others in their place."""
+        world = self._world
+        loudly = fault.pick & 16 == 0
+        members = {m for some in world.lease.possible_sets() for m in some}
+        victims = [life for life in world.living() if life.incarnation in members or fault.pick & 32]
+        if not any(life.incarnation in members for life in victims):
+            return
+        world.safe_until = max(world.safe_until, safe_until(world))
+        for victim in victims:
+            world.end(victim, "killed with all others", loudly)
+            world.start_later(fault.seconds * world.random.uniform(0.5, 1.5), victim.name, loudly)
+
+    def _leave_alone(self, leader: Life, fault: Fault) -> None:
+        """First it shrinks its set to itself, then it loses the API server too, and its pod is replaced."""
+        world = self._world
+        if world.lease.record.holder != leader.incarnation:
+            return
+        others = self._others(leader)
+        self._cut_off([leader.incarnation], fault.seconds)
+        self._hide_lease(others, 2.5)
+        self._world.at(world.now + 2.5, self._abandon, leader, fault)
+
+    def _abandon(self, leader: Life, fault: Fault) -> None:
+        world = self._world
+        if self._over or not leader.alive or world.lease.possible_sets() != [(leader.incarnation,)]:
+            return
+        if probe.is_alone_by_choice(leader.node):  # rule 11 is not for it
+            return
+        world.transcript.note(world.now, f"{leader} is alone, and given up")
+        world.counts["abandoned"] += 1
+        self._hide_lease([leader.incarnation], fault.seconds)
+        leader.abandoned, leader.comes_back = True, False
+        world.start(leader.name, same_pod=False)
+        self._cut_off([leader.incarnation], fault.seconds)
+
+    def _trouble_operator(self, fault: Fault) -> None:
+        operator = self._world.operator
+        if operator is None:
+            return
+        if fault.kind is Kind.operator_away:
+            operator.restart()
+            operator.away += 1
+
+            def undo() -> None:
+                operator.away -= 1
+
+        elif fault.kind is Kind.operator_blind:
+            everyone = self._everyone(fault)
+            some = everyone[: 1 + fault.pick // 256 % len(everyone)]
+            operator.blind.update(some)
+
+            def undo() -> None:
+                operator.blind.subtract(some)
+
+        else:
+            operator.slow += 2.0
+
+            def undo() -> None:
+                operator.slow -= 2.0
+
+        self._later(fault.seconds, undo)
+
+    def _trouble_storage(self, fault: Fault) -> None:
+        storage, world = self._world.storage, self._world
+        if fault.kind is Kind.storage_fail:
+            storage.failing += 1
+
+            def undo() -> None:
+                storage.failing -= 1
+                storage.well_since = world.now
+
+        elif fault.kind is Kind.storage_flaky:
+            storage.flaky += 0.5
+
+            def undo() -> None:
+                storage.flaky -= 0.5
+                storage.well_since = world.now
+
+        elif fault.kind is Kind.storage_slow:
+            storage.slow += 0.3
+
+            def undo() -> None:
+                storage.slow -= 0.3
+                storage.well_since = world.now
+
+        else:
+            storage.unreadable += 1
+
+            def undo() -> None:
+                storage.unreadable -= 1
+
+        self._later(fault.seconds, undo)
 
     def _drain(self, victim: Life, comes_back: bool) -> None:
         staying = [life for life in self._world.living() if not life.draining and life is not victim]

@@ -25,6 +25,8 @@ from gamecluster.core.messages import (
 from . import probe
 
 if TYPE_CHECKING:
+    from gamecluster.core.replication import Log
+
     from .lease import LeaseApi
     from .life import Life
 
@@ -56,41 +58,102 @@ class Ledger:
         self.shadow: Tables = {}
         self.last = Position(0, 0)
         self.stays: dict[str, Stay] = {}
+        self.times: list[float] = []  # when each entry was committed first
+        self.undone: dict[Position, Entry] = {}  # by total losses
+        self.renamed: dict[Position, Entry] = {}  # restored, and called by another epoch since
+        self.beginnings: dict[int, Incarnation] = {}  # epoch → who is to restore the game in it
+        self.era = 0  # the epoch of the last restore, or new game
+        self._past: list[list[Entry]] = []  # what there was before each of them
 
     def at(self, seq: int) -> Entry:
         return self.entries[seq - 1]
+
+    def has(self, position: Position) -> bool:
+        return 0 < position.seq <= len(self.entries) and self.at(position.seq).position == position
+
+    def chain(self, position: Position) -> list[Entry]:
+        """All entries up to one that was committed, be it undone since."""
+        for entries in (self.entries, *reversed(self._past)):
+            if 0 < position.seq <= len(entries) and entries[position.seq - 1].position == position:
+                return entries[: position.seq]
+        if position.seq:
+            raise Violated("storage", f"{position} was never committed")
+        return []
+
+    def former(self, position: Position) -> Entry | None:
+        """What was committed there before a total loss."""
+        return self.undone.get(position) or self.renamed.get(position)
+
+    def begin(self, epoch: int, chain: list[Entry], at: Position, now: float) -> list[Entry]:
+        """After a total loss the game goes on from ``chain``, the end of which is called ``at`` from now on. Returns what is undone."""
+        common = sum(1 for one, other in zip(self.entries, chain, strict=False) if one.position == other.position)
+        lost = self.entries[common:]
+        self._past.append(self.entries)
+        self.undone |= {entry.position: entry for entry in lost}
+        for entry in chain:
+            self.undone.pop(entry.position, None)
+        self.entries = list(chain)
+        if at != (chain[-1].position if chain else Position(0, 0)):
+            self.renamed[chain[-1].position] = chain[-1]
+            self.entries[-1] = Entry(at.epoch, at.seq, chain[-1].ops, [], [])
+        self.times = [*self.times[:common], *(now for _ in chain[common:])]
+        self.last, self.era = at, epoch
+        self.shadow, self.stays = {}, {}
+        for entry in self.entries:
+            _enter(self, entry)
+        return lost
 
 
 # --- after a step of one node ------------------------------------------------------------------------------------
 
 
-def check_commits(ledger: Ledger, life: Life, lease: LeaseApi, lives: dict[Incarnation, Life]) -> None:
+def check_commits(ledger: Ledger, life: Life, lease: LeaseApi, lives: dict[Incarnation, Life], now: float) -> None:
     """I3, I6: what is committed is the same everywhere; I7, rule 2: when it is, all who may be in the set hold it."""
     before, position = life.position, life.node.position()
     if position == before:
         return
-    if position.seq < before.seq or position.epoch < before.epoch:
+    is_undone = ledger.former(before) is not None or ledger.beginnings.get(position.epoch) == life.incarnation
+    if (position.seq < before.seq and not is_undone) or position.epoch < before.epoch:
         raise Violated("I4", f"{life} went back from {before} to {position}")
     life.position = position
+    if (
+        ledger.beginnings.get(position.epoch) == life.incarnation
+        and ledger.era < position.epoch
+        and life.loaded is not None
+    ):
+        life.undone = ledger.begin(position.epoch, life.loaded, position, now)
     for entry in life.committed:
+        if ledger.former(entry.position) == entry:
+            continue  # it follows one who led before the loss, or had not loaded yet
         if entry.seq > len(ledger.entries):
-            _commit(ledger, life, entry)
+            if life.node.epoch < ledger.era:
+                raise Violated(
+                    "two games", f"{life} committed {entry}, and the game was begun anew in epoch {ledger.era}"
+                )
+            _commit(ledger, life, entry, now)
             check_held_by_all(ledger, entry.position, lease.possible_sets(), lives, f"{life} committed it")
         elif not _same(ledger.at(entry.seq), entry):
             raise Violated("I3", f"{life} committed {entry}, where {ledger.at(entry.seq)} was committed")
     life.committed.clear()
+    if ledger.former(position) is not None:
+        return
     if position.seq > len(ledger.entries):
         raise Violated("I3", f"{life} has a snapshot of {position}, and nobody committed that")
     if ledger.at(position.seq).position != position:
         raise Violated("I3", f"{life} is at {position}, where {ledger.at(position.seq).position} was committed")
 
 
-def _commit(ledger: Ledger, life: Life, entry: Entry) -> None:
+def _commit(ledger: Ledger, life: Life, entry: Entry, now: float) -> None:
     if entry.seq != ledger.last.seq + 1 or entry.epoch < ledger.last.epoch:
         raise Violated("I3", f"{life} committed {entry} after {ledger.last}")
-    former = {key: ledger.shadow.get(PLAYERS, {}).get(key) for table, key, _ in entry.ops if table == PLAYERS}
     ledger.entries.append(entry)
+    ledger.times.append(now)
     ledger.last = entry.position
+    _enter(ledger, entry)
+
+
+def _enter(ledger: Ledger, entry: Entry) -> None:
+    former = {key: ledger.shadow.get(PLAYERS, {}).get(key) for table, key, _ in entry.ops if table == PLAYERS}
     _apply(ledger.shadow, entry.ops)
     for player, row in former.items():
         _note_stay(ledger, entry, player, row)
@@ -182,7 +245,7 @@ def check_answer(ledger: Ledger, life: Life, answer: Answer) -> None:
     if not answer.ok or "seq" not in answer.response:
         return
     epoch, seq = answer.response["epoch"], answer.response["seq"]
-    if seq > len(ledger.entries) or ledger.at(seq).epoch != epoch:
+    if not ledger.has(Position(epoch, seq)) and ledger.former(Position(epoch, seq)) is None:
         raise Violated("I4", f"{life} answered {answer.response}, which is not committed (the end is {ledger.last})")
 
 
@@ -192,7 +255,8 @@ def check_delivery(ledger: Ledger, life: Life, effect: DeliverPatch | DeliverSta
     if at < life.delivered:
         raise Violated("I4", f"{life} delivered {at} after {life.delivered}")
     life.delivered = at
-    if effect.seq > len(ledger.entries) or ledger.at(effect.seq).epoch != effect.epoch:
+    position = Position(*at)
+    if not ledger.has(position) and ledger.former(position) is None:
         raise Violated("I4", f"{life} delivered {at}, which is not committed (the end is {ledger.last})")
     if isinstance(effect, DeliverPatch):
         _apply(life.shown, effect.ops)
@@ -211,17 +275,40 @@ def check_shown(ledger: Ledger, life: Life) -> None:
 
 
 def check_record(
-    ledger: Ledger, before: Record, after: Record, writer: Incarnation, lives: dict[Incarnation, Life]
+    ledger: Ledger, before: Record, after: Record, writer: Incarnation, lives: dict[Incarnation, Life], now: float
 ) -> None:
     """I2: the record's epoch never decreases, and is one leader's; I3: its new members hold everything acknowledged."""
     if after.epoch < before.epoch or (after.epoch == before.epoch and after.holder != before.holder):
         raise Violated("I2", f"{writer} replaced {before} by {after}")
+    if after.restore and after.holder is not None:
+        ledger.beginnings[after.epoch] = after.holder
+        return
+    if after.holder is None:
+        return
+    if before.never_held and ledger.entries:
+        chain = _kept_by(ledger, lives[after.holder].log)
+        at = chain[-1].position if chain else Position(0, 0)
+        lives[after.holder].undone = ledger.begin(after.epoch, chain, at, now)
+    if dead := [who for who in after.dead if lives[who].alive and not lives[who].abandoned]:
+        raise Violated("rule 9", f"{writer} wrote that {dead} are dead: {after}")
+    for who in after.dead:
+        lives[who].is_certified_dead |= not lives[who].alive
     if after.holder not in after.in_sync:
         raise Violated("I2", f"{writer} wrote a holder that is not in sync: {after}")
     if len(set(after.in_sync)) != len(after.in_sync):
         raise Violated("I2", f"{writer} wrote somebody twice: {after}")
     if ledger.entries:
         check_held_by_all(ledger, ledger.last, [after.in_sync], lives, f"the record of {writer} landed")
+
+
+def _kept_by(ledger: Ledger, log: Log) -> list[Entry]:
+    """What was committed and is in its log: who begins anew goes on from there."""
+    chain = ledger.chain(log.committed)
+    for entry in log.tail():
+        if not (ledger.has(entry.position) or ledger.former(entry.position)):
+            break
+        chain.append(entry)
+    return chain
 
 
 # --- helpers ------------------------------------------------------------------------------------------------------

@@ -171,6 +171,17 @@ class LeaseApi:
         known = [record for at, record in self._history if at <= looked] or [self._history[0][1]]
         self.store.record = Record(self._next_version(), None, known[-1].epoch, known[-1].in_sync)
 
+    def create(self, record: Record) -> None:
+        """By the operator, if it is not there."""
+        if self.store.deleted:
+            self.store.deleted = False
+            self.store.record = replace(record, version=self._next_version())
+
+    def write_by_hand(self, epoch: int) -> None:
+        """What docs/operator.md tells somebody to do who knows which set was the last, when nobody else does."""
+        if self.lost is not None and not self.store.deleted:
+            self.store.record = Record(self._next_version(), None, epoch, self.lost.in_sync)
+
     def lower(self) -> bool:
         """Somebody lowers the epoch by hand."""
         if self.store.deleted or self.record.holder is None or self.record.epoch < 2:

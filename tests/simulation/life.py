@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from gamecluster.core.messages import Entry, Incarnation, Position, Tables
@@ -35,6 +36,11 @@ class Life:
         self.delivered = (0, 0)
         self.shown: Tables = {}
         self.committed: list[Entry] = []  # in the present step
+        self.ended_at: float | None = None  # if its kernel was left to say so
+        self.abandoned = False  # its pod was deleted by force, and it runs on
+        self.paused_at = -inf
+        self.loaded: list[Entry] | None = None  # from its storage
+        self.undone: list[Entry] | None = None  # by the game that it begins in the present step
         self._offset = offset
         self._rate = rate
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gamecluster.core.authority import ANSWERS_TABLE, Asked, Authority
+from gamecluster.core.durability import Durability
 from gamecluster.core.forwarding import Pending
 from gamecluster.core.leadership import Leadership, Role
 from gamecluster.core.membership import Membership
@@ -18,6 +19,8 @@ from gamecluster.core.node import Node, Seen
 from gamecluster.core.past import Past
 from gamecluster.core.replication import Log, Replication
 from gamecluster.core.seal import Sealing
+from gamecluster_operator import backstop, restore
+from gamecluster_operator.record import Record as OperatorsRecord
 
 from .schedule import Family
 
@@ -346,6 +349,78 @@ def the_grace_goes_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Authority, "_join", join)
 
 
+def named_outside_the_set(patch: pytest.MonkeyPatch) -> None:
+    """Rule 9: the operator names whoever answers first."""
+
+    def after_failure(record: Any, pods: Any, dead: Any) -> Any:
+        decision = original(record, pods, dead)
+        told = [pod.told.incarnation for pod in pods if pod.told is not None]
+        if isinstance(decision, OperatorsRecord) and told:
+            return replace(decision, holder=told[0], in_sync=(told[0],))
+        return decision
+
+    original = backstop._after_failure
+    patch.setattr(backstop, "_after_failure", after_failure)
+
+
+def unreachable_is_dead(patch: pytest.MonkeyPatch) -> None:
+    """Rule 9: the operator takes who does not answer for dead."""
+
+    def is_certainly_dead(who: Any, pods: Any, gone: Any) -> bool:
+        return not backstop.is_alive(who, pods)
+
+    patch.setattr(backstop, "is_certainly_dead", is_certainly_dead)
+
+
+def never_stopped_by_the_clock(patch: pytest.MonkeyPatch) -> None:
+    """Rule 11: who is left alone goes on."""
+    patch.setattr(Leadership, "may_commit", lambda self, now: True)
+
+
+def restored_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Rule 11: a pod that is gone is taken for dead at once."""
+
+    def decide(record: Any, pods: Any, now: float, idle: Any, gone: Any, gone_seconds: float) -> Any:
+        return original(record, pods, now, idle, gone, 0.0)
+
+    original = backstop.backstop
+    patch.setattr(backstop, "backstop", decide)
+
+
+def storage_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    """Durability Storage: a commit does not wait for it."""
+    patch.setattr(Durability, "committable", lambda self, log: log.last.seq)
+
+
+def failed_store_is_done(patch: pytest.MonkeyPatch) -> None:
+    """A write that the storage refused, or did not answer, is taken for done."""
+
+    def failed(self: Durability, reason: str, now: float) -> Any:
+        assert self._writing is not None
+        return self.stored(self._writing, 1)
+
+    patch.setattr(Durability, "failed", failed)
+
+
+def poorest_is_restored(patch: pytest.MonkeyPatch) -> None:
+    """The operator restores what the pod with the least has stored."""
+
+    def begin(cluster: Any, record: Any, pods: Any, epoch: int, waited: float) -> Any:
+        poorest = min((pod.told.stored for pod in pods if pod.told and pod.told.stored), default=None)
+        some = [replace(pod, told=None) if pod.told and pod.told.stored != poorest else pod for pod in pods]
+        return original(
+            cluster, record, some, epoch, waited if original(cluster, record, pods, epoch, waited) is None else 99.0
+        )
+
+    original = restore.begin
+    patch.setattr(restore, "begin", begin)
+
+
+def restored_state_not_loaded(patch: pytest.MonkeyPatch) -> None:
+    """Who is named to restore goes on with what it has in memory."""
+    patch.setattr(Durability, "must_restore", lambda self, record, me: False)
+
+
 def _match(replication: Replication, peer: Any) -> int:
     copy = replication._copies.get(peer)
     return copy.match.seq if copy is not None and copy.match is not None else 0
@@ -379,6 +454,14 @@ MUTANTS = (
     Mutant("a lost Lease is claimed unasked", Family.deleted, reclaimed_unasked),
     Mutant("a newer past is kept back", Family.deleted, newer_past_kept_back),
     Mutant("a lowered epoch is followed", Family.deleted, lowered_epoch_followed),
+    Mutant("named outside the set", Family.backstop, named_outside_the_set),
+    Mutant("the unreachable are dead", Family.backstop, unreachable_is_dead, ("rule 9",)),
+    Mutant("never stopped by the clock", Family.alone, never_stopped_by_the_clock, ("two games",)),
+    Mutant("restored at once", Family.alone, restored_at_once, ("two games",)),
+    Mutant("the storage is not awaited", Family.storage, storage_not_awaited, ("durability",)),
+    Mutant("a failed store is done", Family.storage, failed_store_is_done, ("durability", "storage")),
+    Mutant("the poorest is restored", Family.storage, poorest_is_restored, ("durability",)),
+    Mutant("what is stored is not loaded", Family.storage, restored_state_not_loaded, ("I3", "I4", "durability")),
     Mutant("answers outlive the stay", Family.leaving, answers_outlive_the_stay, ("stay",)),
     Mutant("any connection leaves", Family.leaving, any_connection_leaves, ("I5", "stay")),
     Mutant("any connection moves", Family.leaving, any_connection_moves, ("I5", "stay")),

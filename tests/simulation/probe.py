@@ -11,6 +11,7 @@ from gamecluster.core.leadership import Leadership
 from gamecluster.core.messages import Entry, Position
 from gamecluster.core.replication import Log, Replication
 from gamecluster.core.seal import Sealing
+from gamecluster_operator import backstop
 
 
 def log_of(node: Any) -> Log:
@@ -28,6 +29,11 @@ def is_sealed(node: Any) -> bool:
 def is_off_record(node: Any) -> bool:
     """It leads by promises alone."""
     return any(isinstance(part, Leadership) and part.is_off_record for part in vars(node).values())
+
+
+def is_alone_by_choice(node: Any) -> bool:
+    """Nobody but it has ever been in the set, or all others have left it in an orderly way."""
+    return any(isinstance(part, Leadership) and part._is_alone_by_choice for part in vars(node).values())
 
 
 def watch_commits(log: Any, committed: list[Entry]) -> None:
@@ -51,6 +57,17 @@ def history_of(entries: int) -> Iterator[None]:
         yield
     finally:
         replication.HISTORY = before
+
+
+@contextmanager
+def patience_of(seconds: float | None) -> Iterator[None]:
+    """The operator leaves it to the pods for that long; None: as long as it does anyway."""
+    before = backstop.GRACE_SECONDS
+    backstop.GRACE_SECONDS = before if seconds is None else seconds
+    try:
+        yield
+    finally:
+        backstop.GRACE_SECONDS = before
 
 
 def holds(log: Log, position: Position) -> bool:

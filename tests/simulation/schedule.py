@@ -7,6 +7,10 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
+from gamecluster.core.durability import Kept
+
+from .standin import Wishes
+
 
 class Family(StrEnum):
     """What kinds of trouble a run has. ``everything`` mixes all of them (but for lost Leases)."""
@@ -22,6 +26,9 @@ class Family(StrEnum):
     deleted = "deleted"  # somebody deletes the Lease, or lowers its epoch
     clocks = "clocks"  # every pod's clock has a speed of its own, and jumps
     scaling = "scaling"  # 5 → 1 → 3 pods while links break
+    backstop = "backstop"  # pods that don't take over, or are lost for good, and Leases too: the operator stands in
+    storage = "storage"  # all that have the GameState die at once, and it comes back from what is stored
+    alone = "alone"  # a pod is left alone without the API server, and the game is begun again elsewhere
     leaving = "leaving"  # players leave on purpose, or stay away for longer than the grace, and come back
 
 
@@ -48,6 +55,15 @@ class Kind(StrEnum):
     scale_up = "scale-up"
     scale_down = "scale-down"
     reconnect = "reconnect"  # clients lose their connections
+    kill_set = "kill-set"  # all that have the GameState at one instant
+    abandon = "abandon"  # the leader is cut off, alone, and its pod deleted by force
+    operator_away = "operator-away"  # it restarts
+    operator_blind = "operator-blind"  # some pods do not answer it
+    operator_slow = "operator-slow"  # what it sees is old
+    storage_fail = "storage-fail"
+    storage_flaky = "storage-flaky"  # writes refused, or landed unanswered, or late
+    storage_slow = "storage-slow"
+    storage_unreadable = "storage-unreadable"
     clock_jump = "clock-jump"  # forward: no monotonic clock goes back
 
 
@@ -100,6 +116,11 @@ class Plan:
     faults: tuple[Fault, ...]
     leaves: float = 0.0  # how likely a player leaves after a move that was answered
     grace: float = 30.0  # how long a player may be away
+    takeover: bool = True
+    operator: Wishes | None = None  # without one, nobody does what only it may do
+    lease_duration: float = 15.0
+    storage: Kept = Kept.nowhere
+    durable: bool = False
 
     def without(self, index: int) -> Plan:
         return replace(self, faults=self.faults[:index] + self.faults[index + 1 :])
@@ -120,6 +141,8 @@ _OUTAGE = (
     Kind.cut,
 )
 _PLANNED = (Kind.hand_off, Kind.hand_off, Kind.drain, Kind.scale_up, Kind.scale_down, Kind.kill, Kind.pause)
+_STANDIN = (Kind.operator_away, Kind.operator_blind, Kind.operator_slow, Kind.lease_away, Kind.lease_flaky)
+_STORED = (Kind.storage_fail, Kind.storage_flaky, Kind.storage_slow, Kind.storage_unreadable)
 _LOST = (Kind.lease_delete, Kind.lease_lower)
 
 _KINDS: dict[Family, tuple[Kind, ...]] = {
@@ -133,6 +156,18 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     Family.deleted: (*_LOST, *_LOST, *_PAUSE[:-1], *_LEASE[:4], Kind.cut, Kind.isolate, Kind.one_way, Kind.hand_off),
     Family.clocks: (*_PAUSE, Kind.clock_jump, Kind.clock_jump, Kind.clock_jump, Kind.isolate, Kind.lease_away),
     Family.scaling: _LINKS,
+    Family.backstop: (
+        *_STANDIN,
+        *_PROCESS,
+        *_PROCESS,
+        Kind.lease_delete,
+        Kind.lease_delete,
+        Kind.pause,
+        Kind.cut,
+        Kind.isolate,
+    ),
+    Family.storage: (*_STORED, *_STORED, *_STANDIN, Kind.kill, Kind.kill, Kind.pause, Kind.cut, Kind.reconnect),
+    Family.alone: (*_STANDIN, Kind.pause, Kind.pause, Kind.cut, Kind.slow, Kind.kill),
     Family.leaving: (
         *_PROCESS,
         Kind.reconnect,
@@ -147,7 +182,7 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
 }
 
 
-_LATEST = (Family.leaving,)
+_LATEST = (Family.backstop, Family.storage, Family.alone, Family.leaving)
 _LATER = (Family.deleted, Family.clocks, Family.scaling)
 """Both drawn apart from the others, so that the seeds from before they were there mean what they meant."""
 
@@ -164,7 +199,8 @@ def plan(seed: int, family: Family | None = None) -> Plan:
     if latest.random() < 0.07 * len(_LATEST):
         drawn = latest.choice(_LATEST)
     kind = family or drawn  # drawn in any case: a seed means the same plan whether its family is named or not
-    seconds = random.uniform(6.0, 10.0) if kind is Family.outage else random.uniform(2.5, 7.0)
+    least, most = _SECONDS.get(kind, (2.5, 7.0))
+    seconds = random.uniform(least, most)
     ordered = random.random() < 0.6
     made = Plan(
         seed=seed,
@@ -187,7 +223,28 @@ def plan(seed: int, family: Family | None = None) -> Plan:
         faults=_MAKE.get(kind, _faults)(random, _KINDS[kind], seconds),
     )
     settle = _SETTLE.get(kind)
-    return replace(made, **settle(Random(f"{seed}/{kind}"))) if settle else made
+    if settle is None:
+        return made
+    made = replace(made, **settle(Random(f"{seed}/{kind}")))
+    return replace(made, operator=replace(made.operator, pods=made.pods)) if made.operator else made
+
+
+def _standing_in(random: Random) -> dict[str, Any]:
+    return {"think": 0.3, "takeover": random.random() < 0.6, "operator": Wishes(0, "Memory", 3.0, 6.0)}
+
+
+def _stored(random: Random) -> dict[str, Any]:
+    kept, name = random.choice(((Kept.own, "Volume"), (Kept.shared, "Redis")))
+    durable = random.random() < 0.6
+    return {"think": 0.2, "operator": Wishes(0, name, 2.0, 4.0), "storage": kept, "durable": durable}
+
+
+def _alone(random: Random) -> dict[str, Any]:
+    kept, name = random.choice(((Kept.nowhere, "Memory"), (Kept.shared, "Redis")))
+    duration = random.uniform(2.0, 4.0)
+    durable = kept is Kept.shared and random.random() < 0.5
+    wishes = Wishes(0, name, 1.0, 2 * duration)
+    return {"think": 0.1, "lease_duration": duration, "operator": wishes, "storage": kept, "durable": durable}
 
 
 def _leaving(random: Random) -> dict[str, Any]:
@@ -229,16 +286,49 @@ def _scaling(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[F
     return tuple(sorted([*steps, *_faults(random, kinds, seconds)], key=lambda f: f.at))
 
 
+def _total_losses(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
+    """Later ones strike those who have just begun again."""
+    first = random.uniform(1.5, 4.0)
+    again = [random.uniform(first, first + 20.0) for _ in range(random.choice((0, 0, 1, 2)))]
+    losses = [_fault(random, Kind.kill_set, at) for at in (first, *again)]
+    return tuple(sorted([*losses, *_faults(random, kinds, seconds)], key=lambda f: f.at))
+
+
+def _left_alone(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
+    abandoned = Fault(random.uniform(1.0, 2.5), Kind.abandon, 4 * random.randrange(1 << 14), random.uniform(14.0, 22.0))
+    others = [_fault(random, random.choice(kinds), random.uniform(0.3, seconds)) for _ in range(random.randint(0, 8))]
+    return tuple(sorted([abandoned, *others], key=lambda f: f.at))
+
+
 def _fault(random: Random, kind: Kind, at: float) -> Fault:
     # shorter and longer than a suspicion takes
     seconds = random.choice((random.uniform(0.05, 0.4), random.uniform(0.4, 1.2), random.uniform(1.0, 4.0)))
     if kind in (Kind.lease_away, Kind.lease_unreachable):
         seconds += random.choice((0.0, random.uniform(1.0, 4.0)))
+    if kind is Kind.operator_blind:
+        seconds += random.uniform(0.0, 8.0)
     moment = random.choice(list(Moment)) if random.random() < 0.5 else None
     return Fault(at, kind, random.randrange(1 << 16), seconds, moment)
 
 
-_PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5), Family.scaling: (5,)}
-_MAKE = {Family.outage: _outage, Family.takeovers: _takeovers, Family.scaling: _scaling}
-_SETTLE = {Family.leaving: _leaving}
+_SECONDS = {
+    Family.outage: (6.0, 10.0),
+    Family.backstop: (5.0, 12.0),
+    Family.storage: (8.0, 24.0),
+    Family.alone: (16.0, 26.0),
+}
+_PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5), Family.scaling: (5,), Family.alone: (2, 3, 3, 4)}
+_MAKE = {
+    Family.outage: _outage,
+    Family.takeovers: _takeovers,
+    Family.scaling: _scaling,
+    Family.storage: _total_losses,
+    Family.alone: _left_alone,
+}
+_SETTLE = {
+    Family.backstop: _standing_in,
+    Family.storage: _stored,
+    Family.alone: _alone,
+    Family.leaving: _leaving,
+}
 """What a family needs beyond the others' plans."""

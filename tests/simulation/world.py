@@ -11,22 +11,38 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any, assert_never
 
+from msgspec.structs import replace
+
 from gamecluster.core import effects as do
 from gamecluster.core import events as happened
+from gamecluster.core.durability import Kept
 from gamecluster.core.effects import Effect
 from gamecluster.core.events import Event
-from gamecluster.core.messages import Ack, Append, Fields, Incarnation, Install, Promised, Record, incarnation, pod_of
+from gamecluster.core.messages import (
+    Ack,
+    Append,
+    Fields,
+    Incarnation,
+    Install,
+    Position,
+    Promised,
+    Record,
+    incarnation,
+    pod_of,
+)
 from gamecluster.core.node import Node, NodeConfig
-from gamecluster.core.replication import apply
+from gamecluster_operator.labels import pod_name
 
-from . import invariants
+from . import invariants, loss
 from .clients import Answered, Client
 from .games import CounterGame, GuestBook
 from .invariants import Ledger, Violated
-from .lease import LeaseApi
+from .lease import VACANT, LeaseApi
 from .life import Life
 from .network import Network, Weather
 from .schedule import Moment, Plan
+from .standin import CLUSTER, Operator, PodObject
+from .storage import Storage
 from .transcript import Transcript
 
 TICK = happened.Ticked()
@@ -37,7 +53,16 @@ MakeNode = Callable[[Incarnation, Plan, Random, float, str], Any]
 
 
 def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision: str) -> Any:
-    config = NodeConfig(suspect_after=plan.suspect_after, replicas=plan.replicas, revision=revision)
+    config = NodeConfig(
+        suspect_after=plan.suspect_after,
+        replicas=plan.replicas,
+        revision=revision,
+        takeover=plan.takeover,
+        lease_duration=plan.lease_duration,
+        renew_every=plan.lease_duration / 3,
+        storage=plan.storage,
+        durable=plan.durable,
+    )
     game = GuestBook(plan.grace) if plan.leaves else CounterGame()
     return Node(me, config, game, random, now)
 
@@ -56,17 +81,24 @@ class World:
         self._make_node = make_node
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
-        self.stored: dict[str, happened.StoredLoaded] = {}
         self._absent: list[tuple[str, bool]] = []
         self._boots: Counter[str] = Counter()
         self._pods: Counter[str] = Counter()
+        self.safe_until = 0  # the last entry that no total loss may undo
+        self._objects: dict[str, str] = {}  # name → UID of the pods that there are
+        self.storage = Storage(self, Random(f"{plan.seed}/storage"), plan.storage, self.ledger.chain, self._tell_life)
         weather = Weather(plan.typical_delay, plan.slow_share, 0.2, ordered=plan.ordered)
         if not plan.ordered:
             weather.loss, weather.doubling = 0.02, 0.02
         self.network = Network(self, Random(f"{plan.seed}/network"), weather)
         self.lease = LeaseApi(self, Random(f"{plan.seed}/lease"), self._landed, plan.flaky)
+        self.operator: Operator | None = None
+        if plan.operator is not None:
+            self.operator = Operator(self, Random(f"{plan.seed}/operator"), plan.operator)
+            self.lease.store.record = replace(VACANT, never_held=plan.storage is Kept.nowhere)
         for index in range(plan.pods):
-            self.at(self.random.uniform(0, 0.3), self.start, f"p{index}")
+            name = f"p{index}" if plan.operator is None else pod_name(CLUSTER, index)
+            self.at(self.random.uniform(0, 0.3), self.start, name)
 
     # --- time
 
@@ -89,7 +121,8 @@ class World:
         """A process of pod ``name``: its next life, or the first one of a new pod of that name."""
         if not same_pod or not self._pods[name]:
             self._pods[name] += 1
-        pod = f"{self._pods[name]}"
+        pod = f"{self._pods[name]}" if self.plan.operator is None else f"{name}.{self._pods[name]}"
+        self._objects[name] = pod
         self._boots[f"{name}/{pod}"] += 1
         me = incarnation(name, pod, self._boots[f"{name}/{pod}"])
         for earlier in self.lives.values():
@@ -102,6 +135,8 @@ class World:
         self.network.add(me)
         self.at(self.now + random.uniform(0, self.plan.tick), self._tick, life)
         self._read(life, True)
+        if self.plan.storage is not Kept.nowhere:
+            self.storage.look(life)
         return life
 
     def start_later(self, wait: float, name: str, same_pod: bool) -> None:
@@ -127,6 +162,7 @@ class World:
         """The process is gone, with its memory. ``loudly``: its sockets are closed by its kernel."""
         self.transcript.note(self.now, f"{life} ends: {why}")
         life.alive = False
+        life.ended_at = self.now if loudly else None
         life.queue.clear()
         self.network.remove(life.incarnation, loudly)
         for client in life.clients.values():
@@ -137,10 +173,12 @@ class World:
     def pause(self, life: Life) -> None:
         self.transcript.note(self.now, f"{life} is paused")
         life.pauses += 1
+        life.paused_at = self.now
 
     def resume(self, life: Life) -> None:
         """All that came in the meantime is there at once; the timer may be first or last."""
         life.pauses -= 1
+        life.paused_at = self.now
         if not life.runs:
             return
         self.transcript.note(self.now, f"{life} goes on, {len(life.queue)} events wait")
@@ -230,6 +268,27 @@ class World:
     def played(self, stay: str, response: Fields) -> None:
         invariants.check_played(self.ledger, stay, response)
 
+    def was_undone(self, position: tuple[int, int]) -> bool:
+        return Position(*position) in self.ledger.undone
+
+    # --- what the operator needs
+
+    def pods(self) -> list[PodObject]:
+        newest = {pod_of(life.incarnation): life for life in self.lives.values()}
+        found = []
+        for name, uid in self._objects.items():
+            boots = self._boots[f"{name}/{uid}"]
+            found.append(PodObject(name, uid, boots, newest.get(f"{name}_{uid}")))
+        return found
+
+    def note(self, text: str) -> None:
+        self.transcript.note(self.now, text)
+
+    def decided(self, seen: Record, lost: tuple[Incarnation, ...], stored: tuple[int, int] | None) -> None:
+        self.note(f"the operator takes {lost} for lost, and {stored} for stored")
+        if alive := [who for who in lost if self.lives[who].alive and not self.lives[who].abandoned]:
+            raise Violated("rule 9", f"the operator takes {alive} for dead: {seen}")
+
     def violated(self, invariant: str, text: str) -> None:
         raise Violated(invariant, text)
 
@@ -244,7 +303,9 @@ class World:
         if event is not TICK:
             self.transcript.event(self.now, life.incarnation, event)
         effects = life.node.handle(event, life.clock(self.now))
-        invariants.check_commits(self.ledger, life, self.lease, self.lives)
+        invariants.check_commits(self.ledger, life, self.lease, self.lives, self.now)
+        if life.undone is not None:
+            self._begin_again(life)
         if not effects:
             return
         shown = False
@@ -275,9 +336,9 @@ class World:
             case do.ReadRecord():
                 self._read(life)
             case do.Store():
-                self.at(self.now + self.random.uniform(0.001, 0.02), self._store, life, effect)
+                self.storage.write(life, effect)
             case do.LoadStored():
-                self._load(life)
+                self.storage.load(life)
             case do.WriteRecord(request, record):
                 self._write(life, request, record)
             case do.Replace(connection, _):
@@ -301,20 +362,17 @@ class World:
         client.receiving = max(client.receiving, self.now + self._client_delay())
         self.at(client.receiving, answered, answer.ok, answer.response)
 
-    def _store(self, life: Life, store: do.Store) -> None:
-        """Done once the disk is: a pod that dies meanwhile has not stored it."""
-        if not life.alive:
-            return
-        tables = store.tables if store.tables is not None else self.stored[life.name].tables
-        for entry in store.entries:
-            apply(tables, entry.ops)
-        self.stored[life.name] = happened.StoredLoaded(store.last, tables)
-        self.give(life.incarnation, self._step, life, happened.Stored(store.last, len(store.entries)))
+    def _tell_life(self, life: Life, event: Event) -> None:
+        self.give(life.incarnation, self._step, life, event)
 
-    def _load(self, life: Life) -> None:
-        found = self.stored.get(life.name)
-        answer = found if found else happened.StoredUnreadable("nothing is stored")
-        self.at(self.now + 0.01, self.give, life.incarnation, self._step, life, answer)
+    def _begin_again(self, life: Life) -> None:
+        """After a total loss: what is undone has to be less than what may be."""
+        undone, life.undone = life.undone or [], None
+        self.counts["undone"] += len(undone)
+        self.note(f"the game goes on at {self.ledger.last}, by {life}; {len(undone)} entries are undone")
+        loss.check_loss(self, life, undone)
+        for client in self.clients:
+            client.rolled_back(self.ledger.shadow)
 
     def _write(self, life: Life, request: int, record: Record) -> None:
         self.lease.write(
@@ -323,7 +381,8 @@ class World:
             record,
             lambda answer: self.give(life.incarnation, self._step, life, answer),
         )
-        if record.version == self.lease.record.version and self.ledger.entries:
+        current = self.lease.record
+        if record.version == current.version and self.ledger.entries and not (current.never_held or current.restore):
             why = f"{life} sends a write of the record with it"
             invariants.check_held_by_all(self.ledger, self.ledger.last, [record.in_sync], self.lives, why)
 
@@ -331,10 +390,12 @@ class World:
         self.transcript.note(
             self.now, f"landed, by {writer}: v{after.version} e{after.epoch} {after.holder} {after.in_sync}"
         )
-        invariants.check_record(self.ledger, before, after, writer, self.lives)
+        invariants.check_record(self.ledger, before, after, writer, self.lives, self.now)
+        if after.holder is not None and self.lives[after.holder].undone is not None:
+            self._begin_again(self.lives[after.holder])
         self.counts["landed"] += 1
         for strike in self.traps.pop(Moment.land, ()):
-            self.at(self.now, strike, self.lives[writer])
+            self.at(self.now, strike, self.lives.get(writer))
 
     def _drained(self, life: Life) -> None:
         if not life.draining:
@@ -343,6 +404,7 @@ class World:
             raise Violated("drain", f"{life} is drained, and a set that may be in force has nobody else alive")
         self.counts["drained"] += 1
         self.end(life, "drained")
+        self._objects.pop(life.name, None)
         if life.comes_back:
             self.start_later(self.random.uniform(0.1, 1.0), life.name, False)
 
