@@ -12,6 +12,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_leader(game: Game) -> None:
     labelled = ("get", "pods", "-l", "gamecluster.dev/role=leader", "-o", "name")
     wait_for(lambda: f"pod/{leader}" in game(*labelled).split(), "the label on the leader's pod")
     heading, row = game("get", "gc", game.name).splitlines()
-    assert heading.split() == ["NAME", "READY", "LEADER", "EPOCH", "PLAYERS", "AGE"]
+    assert heading.split() == ["NAME", "READY", "LEADER", "EPOCH", "PLAYERS", "PODS", "AGE"]
     assert row.split()[:4] == [game.name, "True", leader, "1"]
     game.play_the_leader(2, b, c)
     wait_for(lambda: game.told("Failover"), "the event Failover")
@@ -317,6 +318,63 @@ def test_lost(game: Game, pods: list[Pod]) -> None:
     assert "the Lease was lost (it was deleted)" in game("describe", "gc", game.name)
 
 
+def test_exposed(game: Game, kubectl: Kubectl) -> None:
+    """An Ingress comes, changes and goes; routes wait for their definition, and the rest does not wait for them."""
+    name = game.name
+    ingress: dict[str, Any] = {"type": "Ingress", "host": "play.example.com", "className": "nginx"}
+    game.apply(expose=ingress)
+    wait_for(lambda: game("get", "ingress", name, "--ignore-not-found"), "the Ingress")
+    first = game.get("ingress", name)
+    assert first["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-read-timeout"] == "3600"
+
+    def paths() -> list[tuple[str, str]]:
+        rules = game.get("ingress", name)["spec"]["rules"]
+        return [(path["path"], path["backend"]["service"]["name"]) for path in rules[0]["http"]["paths"]]
+
+    assert paths() == [*((f"/{name}-{n}", f"{name}-{n}") for n in range(3)), ("/", name)]
+    container = game.get("statefulset", name)["spec"]["template"]["spec"]["containers"][0]
+    url = next(entry["value"] for entry in container["env"] if entry["name"] == "GAMECLUSTER_URL")
+    assert url == "ws://play.example.com/$(GAMECLUSTER_NODE)/socket"
+    assert game.get("service", f"{name}-2")["spec"]["type"] == "ClusterIP"
+
+    game.apply(expose=ingress | {"perPod": False, "tlsSecretName": "play-tls"})
+    until(paths, [("/", name)])
+    changed = game.get("ingress", name)
+    assert changed["metadata"]["uid"] == first["metadata"]["uid"]
+    assert changed["spec"]["tls"] == [{"hosts": ["play.example.com"], "secretName": "play-tls"}]
+    until(lambda: game("get", "service", f"{name}-2", "--ignore-not-found"), "")
+
+    game.apply(expose={"type": "HTTPRoute", "host": "play.example.com", "gateway": {"name": "edge"}}, replicas=4)
+    until(lambda: game("get", "ingress", name, "--ignore-not-found"), "")
+    until(lambda: game.condition("Stalled"), ("True", "KindMissing"))
+    until(lambda: game.get("statefulset", name)["spec"]["replicas"], 4)
+    with gateway_api(kubectl):
+        wait_for(lambda: game("get", "httproute", f"{name}-3", "--ignore-not-found"), "a pod's route", 60)
+        until(lambda: game.condition("Stalled")[0], "False")
+        assert len(game.get("httproutes")["items"]) == 5
+        game.apply()
+        until(lambda: game.get("httproutes")["items"], [])
+
+
+@contextmanager
+def gateway_api(kubectl: Kubectl) -> Iterator[None]:
+    """A definition of HTTPRoute that takes any; the real one comes with a controller."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    plural = {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute"}
+    spec = {"group": "gateway.networking.k8s.io", "scope": "Namespaced", "names": plural, "versions": [version]}
+    approved = {"api-approved.kubernetes.io": "unapproved, for a test"}
+    meta = {"name": "httproutes.gateway.networking.k8s.io", "annotations": approved}
+    kubectl.apply(
+        {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta, "spec": spec}
+    )
+    try:
+        kubectl("wait", "--for=condition=Established", f"crd/{meta['name']}", "--timeout=30s")
+        yield
+    finally:
+        kubectl("delete", "crd", str(meta["name"]))
+
+
 def test_wrong(game: Game) -> None:
     """What the schema refuses, what a condition refuses, and what the API server refuses."""
     for spec, said in (
@@ -326,7 +384,7 @@ def test_wrong(game: Game) -> None:
     ):
         with pytest.raises(AssertionError, match=said):
             game.apply(**spec)
-    game.apply(autoscaling={"minReplicas": 3, "maxReplicas": 10})
+    game.apply(pubsub={"type": "Redis"})
     until(lambda: game.condition("Stalled"), ("True", "NotSupported"))
     wait_for(lambda: game.told("InvalidSpec"), "the event InvalidSpec")
     game.apply(template={"spec": {"containers": [{"name": "server", "ports": [{"containerPort": 99999999}]}]}})

@@ -150,6 +150,20 @@ def test_another_database_url_is_a_change_that_is_taken(games: Games) -> None:
     games.kubectl("-n", NAMESPACE, "delete", "gc", "moved")
 
 
+def test_who_counts_the_pods_is_not_contradicted(games: Games) -> None:
+    """An autoscaler of Kubernetes writes through the scale subresource, as `kubectl scale` does."""
+    scale = ("-n", NAMESPACE, "scale", "gc", "counted")
+    games.apply("counted", autoscaling={"maxReplicas": 9})
+    with pytest.raises(AssertionError, match="remove autoscaling first"):
+        games.kubectl(*scale, "--replicas=5")
+    assert "spec.replicas" in games.refused("counted", autoscaling={"maxReplicas": 9}, replicas=5)
+    games.apply("counted", autoscaling={"maxReplicas": 12})
+    games.apply("counted")
+    games.kubectl(*scale, "--replicas=5")
+    games.apply("counted", replicas=4, autoscaling={"maxReplicas": 9})
+    games.kubectl("-n", NAMESPACE, "delete", "gc", "counted")
+
+
 def test_the_columns_tell_who_leads_and_how_it_goes(games: Games) -> None:
     games.apply("arena")
     kubectl = games.kubectl
@@ -159,16 +173,17 @@ def test_the_columns_tell_who_leads_and_how_it_goes(games: Games) -> None:
             "epoch": 7,
             "players": 42,
             "inSync": ["arena-0", "arena-1"],
+            "replicas": 4,
             "readyReplicas": 3,
             "conditions": [condition("Ready", "True", "Serving"), condition("Reconciling", "True", "Updating")],
         }
     }
     kubectl("-n", NAMESPACE, "patch", "gc", "arena", "--subresource=status", "--type=merge", "-p", json.dumps(status))
     narrow, wide = games.columns(), games.columns("-o", "wide")
-    assert narrow[0] == ["NAME", "READY", "LEADER", "EPOCH", "PLAYERS", "AGE"]
-    assert narrow[1][:5] == ["arena", "True", "arena-1", "7", "42"]
-    assert wide[0] == ["NAME", "READY", "LEADER", "EPOCH", "PLAYERS", "IN-SYNC", "REPLICAS", "IMAGE", "STATUS", "AGE"]
-    assert wide[1][5:9] == ['["arena-0","arena-1"]', "3", "game:1", "Updating"]
+    assert narrow[0] == ["NAME", "READY", "LEADER", "EPOCH", "PLAYERS", "PODS", "AGE"]
+    assert narrow[1][:6] == ["arena", "True", "arena-1", "7", "42", "4"]
+    assert wide[0][:6] == narrow[0][:6] and wide[0][6:] == ["IN-SYNC", "REPLICAS", "IMAGE", "STATUS", "AGE"]
+    assert wide[1][6:10] == ['["arena-0","arena-1"]', "3", "game:1", "Updating"]
     assert "arena" in kubectl("-n", NAMESPACE, "get", "all")
     kubectl("-n", NAMESPACE, "delete", "gc", "arena")
 
