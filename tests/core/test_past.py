@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gamecluster.core import effects as do
 from gamecluster.core import events as happened
 from gamecluster.core.messages import Incarnation, Record
 from gamecluster.core.past import Past
@@ -120,3 +121,13 @@ def test_what_a_new_game_begins_with_is_not_lost() -> None:
     assert not past.is_lost(fresh)
     past.saw(fresh, [])
     assert not past.is_lost(Record(10, C, 1008, (C,)))
+
+
+def test_while_there_is_no_lease_nobody_tries_to_write_it() -> None:
+    cluster = Cluster()
+    leader, follower = cluster.nodes["a-0"].me, cluster.nodes["a-1"]
+    follower.handle(happened.RecordRead(None), cluster.now)
+    lost = follower.handle(happened.LinkDown(leader, "reset"), cluster.now)
+    assert not any(isinstance(effect, do.WriteRecord) for effect in lost)
+    found = follower.handle(happened.RecordRead(cluster.lease), cluster.now)
+    assert any(isinstance(effect, do.WriteRecord) for effect in found), "it takes over"

@@ -136,6 +136,7 @@ class Leadership:
     _in_flight: Attempt | None = None
     _reading: bool = False
     _read_wanted: bool = False
+    _is_missing: bool = False
     _renew_at: float = 0.0
     _requests: int = 0
     _past: Past = field(default_factory=Past)
@@ -234,11 +235,12 @@ class Leadership:
         if self._past.is_lost(record) and self.role is Role.leading and self.is_off_record:
             self._past.led(self.epoch, (self.me, *self._others_sealed()))
         self._attempts = [a for a in self._attempts if a.record.version >= record.version]
-        former, self.record = self.record, record
+        former, self.record, self._is_missing = self.record, record, False
         return self._follow_record(record, former, now)
 
-    def read_done(self) -> None:
-        self._reading = False
+    def read_done(self, found: bool) -> None:
+        """``found``: there is a Lease. Without one nothing can be written, and trying would only burn epochs."""
+        self._reading, self._is_missing = False, not found
         self._away_since = None
 
     def read_failed(self, now: float) -> None:
@@ -296,7 +298,7 @@ class Leadership:
         if self._read_wanted and not self._reading:
             self._read_wanted, self._reading = False, True
             effects.append(ReadRecord())
-        if self._in_flight is not None or self.record is None or self._reading:
+        if self._in_flight is not None or self.record is None or self._reading or self._is_missing:
             return effects
         match self.role:
             case Role.follower:

@@ -237,7 +237,7 @@ class Node:
                 self._replication.forget(peer)
                 self._decide()
             case happened.RecordRead(record):
-                self._leadership.read_done()
+                self._leadership.read_done(record is not None)
                 self._out += self._leadership.seen(record, now)
                 self._decide()
             case happened.RecordReadFailed():
