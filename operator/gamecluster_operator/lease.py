@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .backstop import newest_held
 from .observed import ObservedPod
 from .record import Incarnation, name_of
 
@@ -38,6 +39,9 @@ def new_lease(known: LastKnown, pods: Sequence[ObservedPod]) -> NewLease | None:
     if known.epoch is not None and not known.never_held:
         return NewLease(max(known.epoch, highest), known.in_sync, never_held=False)
     begun = known.epoch or 0
+    newest = newest_held(pods)
+    if newest is not None and newest.epoch > begun:  # all of its set, those too that do not answer now
+        return NewLease(max(highest, newest.epoch), newest.in_sync, never_held=False)
     if highest > begun:
         members = {name for telling in told if telling.epoch == highest for name in telling.in_sync}
         in_sync = tuple(t.incarnation for t in told if name_of(t.incarnation) in members)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from gamecluster_operator.lease import LastKnown, NewLease, new_lease
 from gamecluster_operator.observed import ObservedPod, Telling
-from gamecluster_operator.record import Incarnation
+from gamecluster_operator.record import Incarnation, Record
 
 A, B = Incarnation("arena-0_pod0_1"), Incarnation("arena-1_pod1_1")
 NEW = LastKnown(None, ())
@@ -35,6 +35,12 @@ def test_pods_have_a_past_that_the_status_missed() -> None:
     pods = [pod(A, 3, "arena-0", "arena-1"), pod(B, 3, "arena-0", "arena-1")]
     assert new_lease(NEW, pods) == NewLease(3, (A, B), False)
     assert new_lease(NEW, [pod(A, 3, "arena-5")]) is None
+
+
+def test_who_does_not_answer_is_in_the_set_all_the_same() -> None:
+    telling = Telling(A, epoch=3, in_sync=("arena-0", "arena-1"), held=Record(8, A, 2, (A, B)))
+    pods = [ObservedPod("arena-0", "pod0", running=True, told=telling), pod(None)]
+    assert new_lease(NEW, pods) == NewLease(3, (A, B), False)
 
 
 def test_after_a_total_loss_it_may_still_be_begun_by_any() -> None:
