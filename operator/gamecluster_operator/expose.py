@@ -19,7 +19,7 @@ from .owned import owned
 from .spec import Expose, GameCluster
 
 IDLE_SECONDS = 3600
-"""How long a silent WebSocket is kept; clients send a heartbeat every 30 s."""
+"""How long a silent WebSocket is kept. The stock Phoenix client sends a heartbeat every 30 s."""
 LIFETIME_SECONDS = 86_400
 """Where all that can be set is how long a connection may last at all, however busy it is."""
 
