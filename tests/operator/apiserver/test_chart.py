@@ -171,7 +171,7 @@ def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def release(kubectl: Kubectl, chart: Path) -> Iterator[str]:
     """What `helm install` says. The CRD is there already, so it is taken over."""
-    arguments = ("--namespace", SYSTEM, "--take-ownership", "--set", "replicas=2")
+    arguments = ("--namespace", SYSTEM, "--take-ownership")
     yield helm.helm("install", SYSTEM, str(chart), *arguments, kubeconfig=kubectl.kubeconfig)
     if helm.helm("list", "--namespace", SYSTEM, "--short", kubeconfig=kubectl.kubeconfig).strip():
         helm.helm("uninstall", SYSTEM, "--namespace", SYSTEM, kubeconfig=kubectl.kubeconfig)
