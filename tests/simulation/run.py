@@ -157,6 +157,8 @@ def _unsettled(world: World) -> str | None:
         return f"{world.absent} are still to come back"
     if any(life.draining for life in living):
         return f"{[str(life) for life in living if life.draining]} should have drained"
+    if world.lease.store.deleted:
+        return "there is no Lease"
     if record.holder is None or not world.lives[record.holder].alive:
         return f"the record names {record.holder}"
     if dead := [m for m in record.in_sync if not world.lives[m].alive]:

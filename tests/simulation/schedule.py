@@ -244,7 +244,14 @@ def _alone(random: Random) -> dict[str, Any]:
     duration = random.uniform(2.0, 4.0)
     durable = kept is Kept.shared and random.random() < 0.5
     wishes = Wishes(0, name, 1.0, 2 * duration)
-    return {"think": 0.1, "lease_duration": duration, "operator": wishes, "storage": kept, "durable": durable}
+    return {
+        "think": 0.2,
+        "tick": 0.04,
+        "lease_duration": duration,
+        "operator": wishes,
+        "storage": kept,
+        "durable": durable,
+    }
 
 
 def _leaving(random: Random) -> dict[str, Any]:
@@ -315,7 +322,7 @@ _SECONDS = {
     Family.outage: (6.0, 10.0),
     Family.backstop: (5.0, 12.0),
     Family.storage: (8.0, 24.0),
-    Family.alone: (16.0, 26.0),
+    Family.alone: (14.0, 22.0),
 }
 _PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5), Family.scaling: (5,), Family.alone: (2, 3, 3, 4)}
 _MAKE = {

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gamecluster.core.effects import Answer, Effect, SendPeer, WriteRecord
+from gamecluster.core.durability import Kept
+from gamecluster.core.effects import Answer, Effect, SendPeer, Store, WriteRecord
 from gamecluster.core.events import (
     Event,
     LinkDown,
@@ -20,15 +21,20 @@ from gamecluster.core.events import (
     RecordRead,
     RecordUnanswered,
     RecordWritten,
+    Stored,
+    StoreFailed,
     Ticked,
 )
-from gamecluster.core.messages import Append, HandOffTo, Incarnation, Position, Record, incarnation
+from gamecluster.core.messages import Append, Entry, HandOffTo, Incarnation, Position, Record, incarnation
 from gamecluster.core.replication import Replication
 
 from .invariants import Violated
-from .lease import VACANT, Fate, LeaseApi, Store
+from .lease import VACANT, Fate, LeaseApi
+from .lease import Store as LeaseStore
+from .life import Life
 from .network import Network, Weather
 from .schedule import Family, Plan, plan
+from .storage import Storage
 from .world import World
 
 A, B, C = (incarnation(name, "1", 1) for name in "abc")
@@ -157,7 +163,7 @@ def test_a_death_is_loud_or_silent(loudly: bool, soon: bool) -> None:
 
 
 def test_the_store_takes_one_write_of_a_version() -> None:
-    store = Store()
+    store = LeaseStore()
     first = store.write(Record(1, A, 1, (A,)), 3)
     assert first == 4
     assert store.write(Record(1, B, 1, (B,))) is None
@@ -232,6 +238,60 @@ def test_reads_may_overtake_each_other_but_are_of_their_moment() -> None:
     heap.run_until(10.0)
     assert len(read) == 50
     assert read != sorted(read)
+
+
+# --- storage
+
+ENTRIES = [Entry(1, seq, [("totals", "ann", {"value": seq})], [], []) for seq in range(1, 5)]
+
+
+def stored_by(kept: Kept, *stores: tuple[Life, Store], failing: int = 0) -> tuple[Storage, list[Event]]:
+    """Each write is made when the one before it has been answered."""
+    heap, told = Heap(), list[Event]()
+    storage = Storage(heap, Random(1), kept, lambda at: ENTRIES[: at.seq], lambda life, event: told.append(event))
+    storage.failing = failing
+    for life, store in stores:
+        storage.write(life, store)
+        heap.run_until(heap.now + 3.0)
+    return storage, told
+
+
+def life(name: str) -> Life:
+    return Life(incarnation(name, "1", 1), name, "", 0.0, 1.0)
+
+
+def snapshot(writer: int, at: int, value: int | None = None) -> Store:
+    tables = {"totals": {"ann": {"value": at if value is None else value}}}
+    return Store(writer, Position(1, at), tables, [])
+
+
+def test_a_storage_keeps_what_follows_what_it_has() -> None:
+    one = life("a")
+    journal, gap = Store(1, Position(1, 2), None, ENTRIES[2:3]), Store(1, Position(1, 2), None, ENTRIES[2:4])
+    storage, told = stored_by(Kept.own, (one, snapshot(1, 2)), (one, journal), (one, gap))
+    assert [type(event) for event in told] == [Stored, Stored, StoreFailed]
+    assert storage.content(one).end == Position(1, 3)
+    assert storage.content(life("b")).end is None
+
+
+def test_a_shared_storage_refuses_older_leaders() -> None:
+    old, new = life("a"), life("b")
+    storage, told = stored_by(Kept.shared, (new, snapshot(2, 3)), (old, snapshot(1, 4)))
+    assert [type(event) for event in told] == [Stored, StoreFailed]
+    assert storage.content(old).end == Position(1, 3)
+
+
+def test_a_storage_that_fails_says_so_though_it_may_have_written() -> None:
+    one = life("a")
+    ends = {stored_by(Kept.own, *[(one, snapshot(1, 2))] * n, failing=1)[0].content(one).end for n in range(1, 6)}
+    _, told = stored_by(Kept.own, *[(one, snapshot(1, 2))] * 5, failing=1)
+    assert {type(event) for event in told} == {StoreFailed}
+    assert Position(1, 2) in ends
+
+
+def test_a_snapshot_of_what_was_never_committed_is_noticed() -> None:
+    with pytest.raises(Violated, match="not what was committed"):
+        stored_by(Kept.own, (life("a"), snapshot(1, 2, value=7)))
 
 
 # --- world
