@@ -1,8 +1,8 @@
 """As much of ``kubectl`` as ``gamecluster chaos -n`` needs, with a local cluster in the place of pods.
 
 Pods are the nodes of the ``gamecluster up`` in FAKE_DATA. What a test wants otherwise is in the variables: FAKE_DENIED (rights, as
-``verb resource``, by commas), FAKE_READY (the status of the condition), FAKE_RESTARTS (of every container). It imports
-next to nothing: it is started many times.
+``verb resource``, by commas), FAKE_READY (the status of the condition), FAKE_RESTARTS (of every container), FAKE_AUTOSCALING (it
+is on). It imports next to nothing: it is started many times.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
             return fail(f'Error from server (NotFound): {KIND} "{name}" not found')
         case ["get", kind, _, "-o", "json"] if kind == KIND:
             print(json.dumps(game_cluster()))
-        case ["get", kind, _, "-o", "jsonpath={.spec.replicas}"] if kind == KIND:
+        case ["get", kind, _, "-o", path] if kind == KIND and path == f"jsonpath={{{counted_in()}}}":
             print(replicas())
         case ["get", "pod", _, "-o", path] if "restartCount" in path:
             print(os.environ.get("FAKE_RESTARTS", "0"))
@@ -90,7 +90,14 @@ def game_cluster() -> Object:
         answer = admin.makefile("rb").read()
     leader = json.loads(answer.partition(b"\r\n\r\n")[2])["leader"]
     ready = {"type": "Ready", "status": os.environ.get("FAKE_READY", "True"), "message": "so says the operator"}
-    return {"spec": {"replicas": replicas()}, "status": {"leader": leader, "conditions": [ready]}}
+    spec: Object = {"replicas": replicas()}
+    if os.environ.get("FAKE_AUTOSCALING"):
+        spec["autoscaling"] = {"maxReplicas": 5}
+    return {"spec": spec, "status": {"leader": leader, "conditions": [ready]}}
+
+
+def counted_in() -> str:
+    return ".status.replicas" if os.environ.get("FAKE_AUTOSCALING") else ".spec.replicas"
 
 
 def execute(pod: str, code: str, pid: str) -> int:

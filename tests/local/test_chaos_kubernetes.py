@@ -68,6 +68,12 @@ def test_a_container_that_would_be_kept_waiting_gets_another_fault(cluster: Clus
     assert "by handover" in run.stdout and "by kill" not in run.stdout and "by drain" not in run.stdout
 
 
+def test_a_game_that_its_load_scales_is_not_scaled(cluster: Cluster, variables: dict[str, str]) -> None:
+    arguments = ("-n", "default", "game", "--seconds=0.5", "--players=4", "--faults=handover")
+    run = command("chaos", *arguments, **variables, FAKE_AUTOSCALING="1")
+    assert run.returncode == 0 and "lost 0" in run.stdout, run.stdout + run.stderr
+
+
 def test_players_may_come_by_an_address_of_their_own(cluster: Cluster, variables: dict[str, str]) -> None:
     url = f"--url=http://127.0.0.1:{cluster.port}"
     arguments = ("-n", "default", "game", url, "--seconds=2", "--players=4", "--faults=force-delete")
@@ -96,6 +102,11 @@ def test_an_interrupted_scale_is_undone(cluster: Cluster, variables: dict[str, s
         (("-n", "empty", "game"), {}, "there is no GameCluster game in namespace empty; there is: none"),
         (("-n", "default", "game", "--faults=stop"), {}, "can't be done to this cluster from here"),
         (("-n", "default", "game", "--url=game.example.org"), {}, "expected where players connect"),
+        (
+            ("-n", "default", "game", "--faults=scale"),
+            {"FAKE_AUTOSCALING": "1"},
+            "can't be done to this cluster from here",
+        ),
         (("-n", "default", "game"), {"FAKE_READY": "False"}, "is not Ready: so says the operator"),
         (("-n", "default", "game"), {"FAKE_DENIED": "create pods/exec"}, "you may not run commands in pods"),
         (("-n", "default", "game"), {"FAKE_DENIED": "create pods/portforward"}, "you may not reach pods"),

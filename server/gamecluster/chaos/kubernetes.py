@@ -71,7 +71,9 @@ class KubernetesTarget:
         self.lacking = tuple(dict.fromkeys(" ".join(right) for right in RIGHTS.values() if not self._may(*right)))
         """Rights that this user does not have, and whose faults are left out therefore."""
         allowed = {fault for fault, right in RIGHTS.items() if " ".join(right) not in self.lacking}
-        if spec.get("paused"):
+        is_autoscaled = bool(spec.get("autoscaling"))
+        self._counted_in = ".status.replicas" if is_autoscaled else ".spec.replicas"
+        if spec.get("paused") or is_autoscaled:
             allowed -= {Fault.scale}
         self.faults = frozenset({Fault.kill, Fault.handover, Fault.drain} | allowed)
         self._token = self._ask("exec", leader, "-c", CONTAINER, "--", "printenv", "GAMECLUSTER_ADMIN_TOKEN").strip()
@@ -149,10 +151,12 @@ class KubernetesTarget:
             return False  # "no" is an exit code, too
 
     def _wanted(self) -> int:
-        """How many pods the GameCluster asks for; somebody else may scale it, too."""
+        """How many pods there should be; somebody else, or the load, may scale it too."""
         if time.monotonic() - self._counted_at > COUNT_SECONDS:
             try:
-                self._count = int(self._ask("get", GAME_CLUSTERS, self._cluster, "-o", "jsonpath={.spec.replicas}"))
+                self._count = int(
+                    self._ask("get", GAME_CLUSTERS, self._cluster, "-o", f"jsonpath={{{self._counted_in}}}")
+                )
             except ConfigurationError as error:
                 if not self._count or "(NotFound)" in str(error):
                     raise  # else the API server is away: what it said last may do for a while
