@@ -94,7 +94,7 @@ def scale(
     assert wish is not None
     there = observed.stateful_set.replicas if observed.stateful_set is not None else None
     if there is None:
-        return Decision(_bounded(wish, cluster.replicas), now)
+        return Decision(_bounded(wish, cluster.replicas if before is None else before.replicas), now)
     if before is not None and before.replicas == there:
         before = replace(before, reason="")  # it is done, and told
     current = there if before is None else before.replicas

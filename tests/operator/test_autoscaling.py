@@ -12,7 +12,7 @@ from gamecluster_operator.observed import ObservedPod, Telling, telling
 from gamecluster_operator.record import Incarnation
 from gamecluster_operator.spec import Autoscaling
 
-from .world import World
+from .world import NAMESPACE, World
 
 WISH = Autoscaling(2, 6, connections_per_pod=100, players_per_pod=50, up_seconds=30, down_seconds=300)
 
@@ -235,6 +235,19 @@ async def test_an_operator_that_starts_anew_takes_the_number_that_there_is() -> 
     await looks(world, 60)
     world.restart_operator()
     await world.look()
+    assert size(world) == 5
+
+
+async def test_a_stateful_set_that_somebody_deletes_or_shrinks_gets_its_number_back() -> None:
+    world = World(autoscaling=SCALING)
+    await world.play()
+    tell(world, 150, 150, 101)
+    await looks(world, 60)
+    await world.kube.merge("StatefulSet", NAMESPACE, "arena", {"spec": {"replicas": 1}})
+    await world.look(1)
+    assert size(world) == 5
+    world.kube.remove("StatefulSet", "arena")
+    await world.look(1)
     assert size(world) == 5
 
 
