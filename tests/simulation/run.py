@@ -178,10 +178,13 @@ def _unsettled(world: World) -> str | None:
 
 
 def _is_still_here(world: World, client: Client) -> bool:
-    """It has left, its pod lives, and the stay goes on by the very connection by which it left."""
+    """It has left, its pod lives, and the stay goes on by the very connection by which it left.
+
+    Only where no message is lost: nobody waits for an answer to that, so it is not repeated in the same epoch.
+    """
     gone = client.gone if isinstance(client, Guest) else None
     row = world.ledger.shadow.get(PLAYERS, {}).get(client.player)
-    if gone is None or row is None or not world.lives[gone.pod].alive:
+    if not world.plan.ordered or gone is None or row is None or not world.lives[gone.pod].alive:
         return False
     return (row["stay"], row["node"], row["connection"]) == (gone.stay, gone.pod, gone.connection)
 
