@@ -297,8 +297,10 @@ def test_an_upgrade_upgrades_the_schema_and_an_uninstall_keeps_it_and_the_games(
     assert "motto" in spec_of_the_crd()
     assert may(kubectl, "create", "apps", "statefulsets", GAMES)
     assert not may(kubectl, "create", "apps", "statefulsets", "default"), "no rights elsewhere any more"
-    assert may(kubectl, "update", "coordination.k8s.io", "leases", SYSTEM, "gamecluster-operator")
-    assert not may(kubectl, "update", "coordination.k8s.io", "leases", SYSTEM, "other")
+    election = ("coordination.k8s.io", "leases", SYSTEM)
+    assert may(kubectl, "create", *election), "a name can't limit that"
+    assert all(may(kubectl, verb, *election, "gamecluster-operator") for verb in ("get", "update"))
+    assert not may(kubectl, "update", *election, "other")
     helm.helm("uninstall", SYSTEM, "--namespace", SYSTEM, kubeconfig=kubectl.kubeconfig)
     assert "motto" in spec_of_the_crd()
     assert kubectl.get("-n", GAMES, "gc", "kept")["metadata"]["name"] == "kept"
