@@ -401,7 +401,7 @@ def test_again(game: Game) -> None:
     game("delete", "gc", game.name, "--wait=true")
     game.apply()
     for pod in range(3):
-        game("delete", "pod", f"{game.name}-{pod}", "--force", "--grace-period=0", "--ignore-not-found")
+        game("delete", "pod", f"{game.name}-{pod}", "--force", "--wait=false", "--ignore-not-found")
     wait_for(lambda: game("get", "lease", f"{game.name}-gamestate", "--ignore-not-found"), "a Lease", 60)
 
     def begun() -> bool:
