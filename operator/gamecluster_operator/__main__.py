@@ -48,7 +48,8 @@ async def run(settings: Settings) -> int:
     candidate = None
     if settings.leader_election:
         candidate = Candidate(kube, settings.lease_namespace or kube.namespace, new_identity())
-    loop, watches = _parts(settings, kube, pods, candidate), Watches()
+    loop = _parts(settings, kube, pods, candidate)
+    watches = Watches(gap=loop.gap.set)
     server = None
     if settings.health_port:
         server = await health.serve(_health(loop, watches, candidate), settings.health_host, settings.health_port)
@@ -190,6 +191,9 @@ def _log_to_stderr(settings: Settings) -> None:
     handler.setFormatter(_Json() if settings.log_format == "json" else plain)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("gamecluster_operator").setLevel(settings.log_level.upper())
+    if settings.log_level != "debug":  # each failed request, with a traceback; what it means is told here once
+        for noisy in ("kopf._cogs.clients", "kopf._core.reactor"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -65,6 +66,7 @@ class Applier:
     memory: Memory
     now: float
     admin_namespaces: tuple[str, ...] = ()
+    _began: float = field(default_factory=time.monotonic)
 
     async def apply(self, body: Object) -> Outcome:
         """One object that can't be written does not keep the others from it; but no pods without keys and Lease."""
@@ -72,10 +74,10 @@ class Applier:
         if await self._try(self._secret(), outcome) and await self._try(self._lease(outcome), outcome):
             plan = await self._plan(outcome)
             wanted = manifests.applied(self.cluster, plan.replicas, self.admin_namespaces)
-            for obj in wanted:
-                await self._try(self._object(obj), outcome)
+            done = {obj["kind"]: await self._try(self._object(obj), outcome) for obj in wanted}
             await self._try(self._prune(wanted), outcome)
-            self._tell_scale(plan, body, outcome)
+            if done["StatefulSet"]:
+                self._tell_scale(plan, body, outcome)
         return outcome
 
     async def _try(self, step: object, outcome: Outcome) -> bool:
@@ -178,17 +180,21 @@ class Applier:
         except Unavailable as error:
             absent = _absent(*id) if isinstance(error, NotFound) and id[0] in OPTIONAL else None
             self.memory.refusals[id] = Refusal.after(
-                refusal, wanted, str(error), absent, self.now, error.retry_after_seconds
+                refusal, wanted, str(error), absent, self._later(), error.retry_after_seconds
             )
             if absent is not None:
                 raise _Stuck(absent) from error
             raise
         except Refused as error:
             problem = _refused(*id, error)
-            self.memory.refusals[id] = Refusal.after(refusal, wanted, str(error), problem, self.now)
+            self.memory.refusals[id] = Refusal.after(refusal, wanted, str(error), problem, self._later())
             raise _Stuck(problem) from error
         self.memory.refusals.pop(id, None)
         return result
+
+    def _later(self) -> float:
+        """``now``, after what the API server took its time for."""
+        return self.now + time.monotonic() - self._began
 
     async def _found(self, kind: str, name: str, adopt: object = None) -> Object | None:
         """An object that should be ours and has not been seen: None if it is not there. Never takes what belongs to others."""
@@ -234,8 +240,6 @@ class Applier:
 
     def _tell_scale(self, plan: Plan, body: Object, outcome: Outcome) -> None:
         before = self.observed.stateful_set
-        if outcome.problem is not None or outcome.trouble is not None:
-            return
         if before is None:
             outcome.news.append(news.created(plan.replicas, self.cluster.image))
         elif before.replicas != plan.replicas:

@@ -30,6 +30,7 @@ SLOW_SECONDS = 2.0
 MOST_SLOW = 8
 """For each worker there may be so many that take longer than SLOW_SECONDS."""
 LIST_AGAIN_SECONDS = 2.0
+GAP_SECONDS = 0.5
 WATCHED = ("GameCluster", "StatefulSet", "Pod", "Lease", "Secret", "Service")
 OTHERS = ("ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget", "NetworkPolicy", "Ingress")
 LISTED = (*WATCHED, *OTHERS, *OPTIONAL)
@@ -101,23 +102,32 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
 
 
 class Loop:
-    """The workers, the resync and the lists. ``beat``: when it was last seen alive; ``listed``: once all is known."""
+    """The workers, the resync and the lists. ``beat``: when it was last seen alive; ``listed``: once all is known; ``gap``: set by
+    who knows that the watches may have missed something."""
 
     def __init__(self, settings: Settings, kube: Kube, store: Store, queue: WorkQueue, reconciler: Reconciler) -> None:
         self.settings, self.kube, self.store, self.queue, self.reconciler = settings, kube, store, queue, reconciler
         self.beat = time.monotonic()
         self.listed = asyncio.Event()
+        self.gap = asyncio.Event()
         self.reconciled = 0
         self.failed = 0
         self._places = asyncio.Semaphore(settings.workers)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._resync())
-            tasks.create_task(self._relist())
-            for _ in range(self.settings.workers * MOST_SLOW):
-                tasks.create_task(self._work())
+        """Until it is cancelled. Raises what ended a part of it, or RuntimeError if that was cancelled by somebody else."""
+        parts = [self._resync(), self._relist(), *(self._work() for _ in range(self.settings.workers * MOST_SLOW))]
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ended = next(iter(done))
+            if ended.cancelled():
+                raise RuntimeError("a part of the operator was cancelled")
+            ended.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def list_all(self) -> None:
         """Raises KubeError."""
@@ -189,7 +199,16 @@ class Loop:
                 )
                 log.warning("could not list%s: %s", hint, error)
                 seconds = LIST_AGAIN_SECONDS if hint else seconds
-            await asyncio.sleep(seconds)
+            await self._until_a_gap(seconds)
+
+    async def _until_a_gap(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self.gap.set)
+        try:
+            await self.gap.wait()
+        finally:
+            timer.cancel()
+        await asyncio.sleep(GAP_SECONDS)  # of other kinds too, most likely
+        self.gap.clear()
 
 
 class _Place:

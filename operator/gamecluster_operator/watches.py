@@ -1,4 +1,4 @@
-"""When kopf's watches last showed something. kopf tells nobody of bookmarks, so this listens on its connections."""
+"""What kopf tells nobody: bookmarks, and that it had to list anew. So this listens on its connections."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ class Watches:
 
     The API server sends a bookmark about once a minute to a watch without events, and kopf opens one anew when it brought nothing
     for 70 s. So one that was neither opened nor brought anything for longer has nobody who looks after it.
+
+    ``gap`` is called when kopf lists a kind again, as after a 410: it tells of what is there then, but not of what was deleted
+    since the watch ended.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, gap: Callable[[], None] = lambda: None) -> None:
+        self._monotonic, self._gap = monotonic, gap
         self._alive: dict[str, float] = {}
         self._brought = monotonic()
 
     def started(self) -> None:
-        """kopf begins, with none open."""
-        self._alive.clear()
+        """kopf begins, or begins anew."""
         self._brought = self._monotonic()
+        self._alive = dict.fromkeys(self._alive, self._brought)
 
     def opened(self, path: str) -> None:
         self._alive[path] = self._monotonic()
+
+    def listed(self, path: str) -> None:
+        if path in self._alive:
+            self._gap()
 
     def brought(self, path: str) -> None:
         self._alive[path] = self._brought = self._monotonic()
@@ -45,9 +52,13 @@ class Watches:
         class Response(aiohttp.ClientResponse):
             async def start(self, connection: Any) -> aiohttp.ClientResponse:
                 response = await super().start(connection)
-                if self.url.query.get("watch") == "true" and self.status == 200:
-                    watches.opened(self.url.path)
-                    self.content = _Heard(self.content, watches, self.url.path)  # type: ignore[assignment]
+                if self.status != 200:
+                    return response
+                if self.url.query.get("watch") != "true":
+                    watches.listed(self.url.path)
+                    return response
+                watches.opened(self.url.path)
+                self.content = _Heard(self.content, watches, self.url.path)  # type: ignore[assignment]
                 return response
 
         session = aiohttp.ClientSession(

@@ -5,10 +5,11 @@ import inspect
 from typing import Any
 
 import kopf
+import pytest
 
 from gamecluster_operator import handlers
 from gamecluster_operator import labels as names
-from gamecluster_operator.handlers import Loop, is_renewal
+from gamecluster_operator.handlers import SLOW_SECONDS, Loop, is_renewal
 from gamecluster_operator.kube import Unavailable
 from gamecluster_operator.labels import Object
 from gamecluster_operator.queue import WorkQueue
@@ -17,6 +18,7 @@ from gamecluster_operator.store import Key, Store
 from gamecluster_operator.watches import Watches
 
 from .fakes import FakeKube
+from .virtual import now, run
 from .world import game_cluster
 
 
@@ -87,6 +89,64 @@ class Looks:
         if key[1] == "away":
             raise Unavailable("no answer")
         return None
+
+
+class Stuck:
+    """Stands in for the reconciler: all but one cluster take for ever."""
+
+    def __init__(self) -> None:
+        self.fine = asyncio.Event()
+
+    async def reconcile(self, key: Key) -> float | None:
+        if key[1] == "fine":
+            self.fine.set()
+            return None
+        await asyncio.sleep(1_000)
+        return None
+
+
+def test_clusters_that_take_for_ever_keep_no_other_from_its_turn() -> None:
+    async def story() -> None:
+        kube, looks = FakeKube(), Stuck()
+        for name in (*(f"stuck-{number}" for number in range(8)), "fine"):
+            kube.put(game_cluster(name))
+        loop = Loop(Settings(workers=2), kube, Store(), WorkQueue(), looks)  # type: ignore[arg-type]
+        task = asyncio.create_task(loop.run())
+        began = now()
+        await asyncio.wait_for(looks.fine.wait(), 60)
+        assert now() - began <= 5 * SLOW_SECONDS
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(story())
+
+
+def test_after_a_gap_in_the_watches_all_is_listed_anew_at_once() -> None:
+    async def story() -> None:
+        kube, store = FakeKube(), Store()
+        loop = Loop(Settings(), kube, store, WorkQueue(), Looks())  # type: ignore[arg-type]
+        task = asyncio.create_task(loop.run())
+        await loop.listed.wait()
+        kube.put(game_cluster("missed"))
+        loop.gap.set()
+        began = now()
+        while store.get("GameCluster", "games", "missed") is None:
+            assert now() - began < 2.0
+            await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run(story())
+
+
+async def test_a_part_that_somebody_cancels_ends_all() -> None:
+    loop = Loop(Settings(), FakeKube(), Store(), WorkQueue(), Looks())  # type: ignore[arg-type]
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(loop.run())
+    await loop.listed.wait()
+    next(other for other in asyncio.all_tasks() - before if other is not task).cancel()
+    with pytest.raises(RuntimeError, match="cancelled"):
+        await asyncio.wait_for(task, 5)
 
 
 async def test_a_cluster_that_fails_keeps_no_other_from_its_turn() -> None:

@@ -48,6 +48,25 @@ async def test_a_success_forgets_the_failures() -> None:
     assert queue.failed(A) == FIRST_RETRY_SECONDS
 
 
+async def test_a_failing_key_is_not_woken_before_its_time_without_news() -> None:
+    queue = WorkQueue()
+    queue.add(A)
+    await queue.get()
+    queue.failed(A, 30.0)
+    queue.nudge(A)
+    assert len(queue) == 0
+    queue.add(A)
+    assert len(queue) == 1, "news are looked at"
+    queue.nudge(B)
+    assert len(queue) == 2
+
+
+async def test_an_api_server_that_asks_for_patience_gets_it() -> None:
+    queue = WorkQueue()
+    assert queue.failed(A, 30.0) == 30.0
+    assert queue.failed(B, 3600.0) == LONGEST_RETRY_SECONDS
+
+
 async def test_the_earlier_of_two_timers_counts() -> None:
     queue = WorkQueue()
     queue.add_after(A, 1000)

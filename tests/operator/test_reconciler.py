@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from gamecluster_operator import labels as names
 from gamecluster_operator.kube import Refused, Unavailable
+from gamecluster_operator.labels import Object
 from gamecluster_operator.observed import Failover
 
 from .world import World, game_cluster
@@ -246,6 +248,29 @@ async def test_what_the_api_server_refuses_is_told_in_its_words() -> None:
     world.kube.fail.clear()
     await world.look(1)
     assert world.condition("Stalled")[0] == "False"
+
+
+async def test_what_is_refused_is_tried_again_later_each_time_and_at_once_when_it_changes() -> None:
+    world = World()
+    tries: list[float] = []
+    apply = world.kube.apply
+
+    async def refused(obj: Object) -> Object:
+        if obj["kind"] == "StatefulSet":
+            tries.append(world.clock.seconds)
+            raise Refused("spec.template: Invalid value")
+        return await apply(obj)
+
+    world.kube.apply = refused  # type: ignore[method-assign]
+    for _ in range(80):
+        await world.look(0.5)
+    pauses = [round(later - earlier) for earlier, later in itertools.pairwise(tries)]
+    assert pauses == sorted(pauses) and pauses[0] <= 1 and pauses[4] == 8
+    assert world.condition("Stalled") == ("True", "Refused"), "in between, too"
+    before = len(tries)
+    world.edit(image="game:2")
+    await world.look()
+    assert len(tries) == before + 1
 
 
 async def test_an_api_server_that_falters_is_asked_again() -> None:

@@ -1,6 +1,6 @@
 """A real API server on loopback (no pods run on it): started once, taken down at the end. Run by `make apiserver`.
 
-``GAMECLUSTER_TEST_KUBECONFIG``: use this one instead.
+``GAMECLUSTER_TEST_KUBECONFIG``: use this one instead; ``GAMECLUSTER_TEST_AUDIT_LOG``: the audit log that it writes, by AUDIT_POLICY.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .audit import AUDIT_POLICY, Audit
 
 REPOSITORY = Path(__file__).parents[3]
 AIRGAP = REPOSITORY / "e2e" / "airgap"
@@ -38,6 +40,11 @@ class Kubectl:
         self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks at all that the others did comes last."""
+    items.sort(key=lambda item: item.path.name == "test_rights.py")
+
+
 @pytest.fixture(scope="session")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """Talks to the API server, on which the CRD is."""
@@ -46,7 +53,8 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     given = os.environ.get("GAMECLUSTER_TEST_KUBECONFIG")
     folder = tmp_path_factory.mktemp("apiserver")
     if not given:
-        subprocess.run([AIRGAP / "apiserver" / "apiserver-up", folder, str(_free_ports(4))], check=True, timeout=120)
+        command = [AIRGAP / "apiserver" / "apiserver-up", folder, str(_free_ports(4))]
+        subprocess.run(command, env=_with_an_audit_log(folder), check=True, timeout=120)
     try:
         kubectl = Kubectl(binary, Path(given) if given else folder / "kubeconfig")
         kubectl("apply", "-f", str(REPOSITORY / "crds" / "gameclusters.yaml"))
@@ -55,6 +63,24 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     finally:
         if not given:
             subprocess.run([AIRGAP / "apiserver" / "apiserver-down", folder], check=True, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def audit(kubectl: Kubectl) -> Audit:
+    """What the API server was asked, by whom."""
+    given = os.environ.get("GAMECLUSTER_TEST_AUDIT_LOG")
+    log = Path(given) if given else kubectl.kubeconfig.parent / "audit.log"
+    assert log.exists(), "GAMECLUSTER_TEST_KUBECONFIG needs GAMECLUSTER_TEST_AUDIT_LOG beside it, for this test"
+    return Audit(log)
+
+
+def _with_an_audit_log(folder: Path) -> dict[str, str]:
+    policy, log = folder / "audit.yaml", folder / "audit.log"
+    policy.write_text(AUDIT_POLICY)
+    log.touch()
+    arguments = f"--audit-policy-file={policy} --audit-log-path={log}"
+    owners = "--enable-admission-plugins=OwnerReferencesPermissionEnforcement"  # some clusters have it, so the rights must do
+    return {**os.environ, "APISERVER_ARGS": f"{os.environ.get('APISERVER_ARGS', '')} {arguments} {owners}"}
 
 
 def wait_for(look: Callable[[], Any], what: str, seconds: float = 20) -> Any:
