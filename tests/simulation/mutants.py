@@ -380,8 +380,8 @@ def never_stopped_by_the_clock(patch: pytest.MonkeyPatch) -> None:
 def restored_at_once(patch: pytest.MonkeyPatch) -> None:
     """Rule 11: a pod that is gone is taken for dead at once."""
 
-    def decide(record: Any, pods: Any, now: float, idle: Any, gone: Any, gone_seconds: float) -> Any:
-        return original(record, pods, now, idle, gone, 0.0)
+    def decide(record: Any, pods: Any, now: float, idle: Any, gone: Any, gone_seconds: float, known: Any) -> Any:
+        return original(record, pods, now, idle, gone, 0.0, known)
 
     original = backstop.backstop
     patch.setattr(backstop, "backstop", decide)

@@ -165,7 +165,8 @@ class Operator:
 
     def _backstop(self, record: Record, observed: Observed, now: float) -> Record | backstop.TotalLoss | None:
         memory = self._memory
-        return backstop.backstop(record, observed.pods, now, memory.idle_since, memory.gone_since, self._wishes.gone)
+        since, gone = memory.idle_since, self._wishes.gone
+        return backstop.backstop(record, observed.pods, now, since, memory.gone_since, gone, memory.held)
 
     def _begin(self, record: Record, observed: Observed, now: float) -> None:
         since = self._memory.not_leading_since
