@@ -226,6 +226,7 @@ class NotFound(Unavailable):
 def _translated(error: httpx2.HTTPError) -> KubeError:
     code = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) and error.response is not None else 0
     text = (error.status.message if isinstance(error, ApiError) else None) or str(error) or type(error).__name__
+    text = text.partition("\n")[0]
     match code:
         case 404:
             return NotFound(text)

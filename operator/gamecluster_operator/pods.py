@@ -15,7 +15,8 @@ from .observed import ObservedPod, Telling, telling
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 1.0
-MAX_CONNECTIONS = 100
+AT_A_TIME = 20
+"""Of one cluster. There is no limit over all of them: the silent pods of one would keep the others from being asked."""
 
 
 class Pods(Protocol):
@@ -31,12 +32,13 @@ class Pods(Protocol):
 class AdminPods:
     def __init__(self, port: int = ADMIN_PORT) -> None:
         self._port = port
-        limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False)
 
     async def ask(self, pods: Iterable[ObservedPod], token: str) -> dict[str, Telling | None]:
         asked = [pod for pod in pods if pod.address]
-        answers = await asyncio.gather(*(self._ask(pod, token) for pod in asked))
+        places = asyncio.Semaphore(AT_A_TIME)
+        answers = await asyncio.gather(*(self._ask(pod, token, places) for pod in asked))
         return {pod.uid: answer for pod, answer in zip(asked, answers, strict=True)}
 
     async def hand_off(self, pod: ObservedPod, token: str, to: str | None) -> None:
@@ -50,9 +52,9 @@ class AdminPods:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _ask(self, pod: ObservedPod, token: str) -> Telling | None:
+    async def _ask(self, pod: ObservedPod, token: str, places: asyncio.Semaphore) -> Telling | None:
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with places, asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await self._client.get(f"{self._url(pod)}/cluster", headers=_headers(token))
             return telling(answer.json()) if answer.status_code == 200 else None
         except (TimeoutError, httpx2.HTTPError, ValueError) as error:

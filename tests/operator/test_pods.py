@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -84,6 +85,27 @@ async def test_a_pod_tells_who_it_is_and_what_it_knows(served: tuple[Admin, Admi
     last = told.last_failover
     assert last is not None and last.milliseconds() == {"claimMilliseconds": 10, "takeoverMilliseconds": 21}
     assert (told.held, told.last, told.bound) == (None, (0, 0), ())
+
+
+async def test_many_silent_pods_of_one_cluster_keep_nobody_from_asking_those_of_another(
+    served: tuple[Admin, AdminPods],
+) -> None:
+    pods = served[1]
+    over = asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.2", pods._port)
+    many = [ObservedPod(f"big-{number}", str(number), "127.0.0.2", running=True) for number in range(150)]
+    asking = asyncio.gather(*(pods.ask(many[start : start + 30], "secret") for start in range(0, 150, 30)))
+    await asyncio.sleep(0)
+    assert (await pods.ask([POD], "secret"))["b"] is not None
+    assert all(answer is None for answers in await asking for answer in answers.values())
+    over.set()
+    silent.close()
+    await silent.wait_closed()
 
 
 def test_a_pod_tells_of_the_last_record_it_knows_of_its_log_and_of_its_seal() -> None:
