@@ -23,6 +23,7 @@ KEPT = (
     (216, Family.handovers),  # a pod that had become the only member went, by an old sight of the record
     (908, Family.everything),
     (4591, Family.takeovers),  # a leader that had stepped down bounced a repeated Forward that it had run
+    (7, Family.alone),  # a leader that rule 11 had stopped went on when it read that the game was to begin anew
     (505, Family.takeovers),  # a learner was let in without the tail that the new leader had inherited
 )
 """Seeds that once found something."""

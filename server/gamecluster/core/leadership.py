@@ -694,10 +694,12 @@ class Leadership:
         return []
 
     def _lease_lost(self, record: Record) -> list[Effect]:
-        """Who leads reclaims, unless somebody else has led since."""
-        if record.never_held or self.role not in (Role.leading, Role.starting, Role.reclaiming):
+        """Who leads reclaims, unless somebody else has led since, or the game is to begin anew (a total loss)."""
+        if self.role not in (Role.leading, Role.starting, Role.reclaiming):
             return []
-        if self.role is Role.reclaiming and record.epoch < self.epoch:
+        if record.epoch < self.epoch and self.role is Role.reclaiming:
+            return []
+        if record.never_held and record.epoch <= self.epoch:
             return []
         if record.epoch <= self.epoch:
             return self._begin_reclaim(record)
