@@ -32,15 +32,14 @@ def applied(cluster: GameCluster, replicas: int, admin_namespaces: Sequence[str]
 
 
 def stateful_set(cluster: GameCluster, replicas: int) -> Object:
-    """Parallel: pods don't wait for each other to start. RollingUpdate goes on past a broken pod in this mode."""
+    """Parallel: pods don't wait for each other to start. OnDelete: the operator replaces them, see ``rollout``."""
     return owned("apps/v1", "StatefulSet", cluster, cluster.name) | {
         "spec": _volume_claims(cluster)
         | {
             "replicas": replicas,
             "serviceName": names.mesh_name(cluster.name),
             "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "RollingUpdate"},
-            "minReadySeconds": 2,  # the leader takes a caught-up pod into the in-sync set meanwhile
+            "updateStrategy": {"type": "OnDelete"},
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": names.selector(cluster.name)},
             "template": pod_template(cluster),
@@ -101,7 +100,7 @@ def role_binding(cluster: GameCluster) -> Object:
 
 
 def disruption_budget(cluster: GameCluster) -> Object:
-    """One pod at a time may be drained, and always one: it never blocks a drain for good."""
+    """One pod at a time may be drained, and the only one too: it never blocks a drain for good. While one is not ready, only that one."""
     return owned("policy/v1", "PodDisruptionBudget", cluster, cluster.name) | {
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.selector(cluster.name)}}
     }

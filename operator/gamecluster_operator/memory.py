@@ -64,6 +64,14 @@ class Memory:
     """The newest record with a holder that was seen; None after one that lets any pod begin anew."""
     gone_since: dict[str, float] = field(default_factory=dict)
     ending_since: dict[str, float] = field(default_factory=dict)
+    rolling_to: str | None = None
+    """The revision that pods are being replaced by."""
+    rollout_step: tuple[str, float] = ("", 0.0)
+    """What the last step of the rollout was about, and since when."""
+    new_pods: tuple[object, float] = (None, 0.0)
+    """How the pods of the new revision are, and since when they are so."""
+    stuck: str | None = None
+    """The last standstill of a rollout that was told."""
     _asked_of: tuple[object, ...] | None = None
     _watched: Record | None = None
 

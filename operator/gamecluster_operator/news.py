@@ -87,6 +87,19 @@ def pod_freed(pod: str, uid: str) -> News:
     return News("PodFreed", text, uid, warning=True)
 
 
+def rollout_started(pods: int, revision: str, generation: int) -> News:
+    which = "one pod" if pods == 1 else f"{pods} pods, one after another, the leader last,"
+    return News("RolloutStarted", f"replacing {which} by revision {revision}", f"{revision}/{generation}")
+
+
+def rollout_stuck(text: str, once: str) -> News:
+    return News("RolloutStuck", text, once, warning=True)
+
+
+def rollout_finished(revision: str, generation: int) -> News:
+    return News("RolloutFinished", f"all pods are of revision {revision}", f"{revision}/{generation}")
+
+
 def stalled(previous: Object, current: Object, generation: int) -> Iterator[News]:
     """What stands in the way, each time that it changes."""
     before, now = condition(previous, "Stalled"), condition(current, "Stalled")

@@ -45,6 +45,9 @@ class Failover:
         return {name: round(value) for name, value in times.items() if value is not None}
 
 
+STARTING = ("ContainerCreating", "PodInitializing")
+"""Why a container waits that nothing is wrong with."""
+
 Position = tuple[int, int]
 """Epoch and number of an entry: where what is stored ends."""
 
@@ -76,7 +79,8 @@ class Telling:
 @dataclass(frozen=True)
 class ObservedPod:
     """``running``: its server container has a process, as far as the kubelet has said; ``ended``: the kubelet says it has none;
-    ``unplaced``: it has no node yet, so nothing of it has ever run."""
+    ``unplaced``: it has no node yet, so nothing of it has ever run; ``waiting``: why one of its containers can't start, as
+    Kubernetes calls it; ``copies``: how many pods hold every acknowledged move when this one leads, if it says so."""
 
     name: str
     uid: str
@@ -88,6 +92,9 @@ class ObservedPod:
     deleting: bool = False
     grace_seconds: float = 30.0
     restarts: int = 0
+    revision: str = ""
+    waiting: str = ""
+    copies: int | None = None
     role: str | None = None
     told: Telling | None = None
 
@@ -98,12 +105,14 @@ class ObservedPod:
 
 @dataclass(frozen=True)
 class ObservedSet:
-    """The StatefulSet. ``settled``: its controller has seen the last change, and all pods are of it."""
+    """The StatefulSet. ``settled``: its controller has seen the last change, and there are as many pods as it says; ``revision``: what new
+    pods are made of, "" until the controller has said it."""
 
     replicas: int
     existing: int
     ready: int
     settled: bool
+    revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,20 +190,34 @@ def pod(obj: Object) -> ObservedPod:
         deleting="deletionTimestamp" in meta,
         grace_seconds=float(meta.get("deletionGracePeriodSeconds") or 0),
         restarts=int(container.get("restartCount") or 0),
+        revision=(meta.get("labels") or {}).get(names.REVISION) or "",
+        waiting=_waiting(status),
+        copies=_number((meta.get("annotations") or {}).get(names.COPIES)),
         role=(meta.get("labels") or {}).get(names.ROLE),
     )
+
+
+def _waiting(status: Object) -> str:
+    """Of the first container that can't start; those that are only starting don't count."""
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    reasons = [((c.get("state") or {}).get("waiting") or {}).get("reason") for c in containers]
+    return next((str(reason) for reason in reasons if reason and reason not in STARTING), "")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
 
 
 def _set(obj: Object) -> ObservedSet:
     spec, status = obj["spec"], obj.get("status") or {}
     wanted = int(spec.get("replicas") or 0)
     seen = status.get("observedGeneration") == obj["metadata"].get("generation")
-    updated = status.get("currentRevision") == status.get("updateRevision")
     return ObservedSet(
         replicas=wanted,
         existing=int(status.get("replicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
-        settled=seen and updated and int(status.get("replicas") or 0) == wanted,
+        settled=seen and int(status.get("replicas") or 0) == wanted,
+        revision=str(status.get("updateRevision") or "") if seen else "",
     )
 
 

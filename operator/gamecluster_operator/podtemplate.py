@@ -69,7 +69,10 @@ def _merge_item(ours: Object, theirs: Object) -> Any:
 
 def _ours(cluster: GameCluster) -> Object:
     return {
-        "metadata": {"labels": names.labels(cluster.name)},
+        "metadata": {
+            "labels": names.labels(cluster.name),
+            "annotations": {names.COPIES: str(cluster.game_state.replicas)},  # what its leader was told
+        },
         "spec": {
             "serviceAccountName": cluster.name,
             "enableServiceLinks": False,  # their variables could begin with GAMECLUSTER_

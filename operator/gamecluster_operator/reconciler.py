@@ -20,6 +20,7 @@ from .news import News
 from .observed import Observed, Telling, observe
 from .pods import Pods
 from .record import name_of
+from .rolling import Rolled, Roller
 from .settings import Settings
 from .spec import GameCluster, Problem, SpecError
 from .standin import StandIn, StoodIn
@@ -60,9 +61,11 @@ class Reconciler:
         stood_in = await StandIn(self.kube, self.store, self.wall).stand_in(
             key, cluster, observed, memory, self.monotonic()
         )
-        situation = self._situation(body, observed, memory, applied, stood_in)
-        await self._tell(body, cluster, situation, [*applied.news, *stood_in.news])
-        unsettled = memory.idle_since is not None or memory.untold is not None or applied.trouble or applied.waiting
+        rolled = await self._roll(body, cluster, problem, memory, applied)
+        situation = replace(self._situation(body, observed, memory, applied, stood_in), rollout=rolled.progress)
+        await self._tell(body, cluster, situation, [*applied.news, *stood_in.news, *rolled.news])
+        waits = applied.trouble or applied.waiting or rolled.is_going_on
+        unsettled = memory.idle_since is not None or memory.untold is not None or waits
         return UNSETTLED_SECONDS if (unsettled and observed.pods) or applied.trouble else None
 
     def _memory(self, key: Key, body: Object) -> Memory:
@@ -120,6 +123,15 @@ class Reconciler:
             self.settings.admin_namespaces,
         )
         return await applier.apply(body)
+
+    async def _roll(
+        self, body: Object, cluster: GameCluster | None, problem: Problem | None, memory: Memory, applied: Outcome
+    ) -> Rolled:
+        """Not while pods are to be removed: the GameState moves one way at a time."""
+        if cluster is None or problem is not None or cluster.paused or applied.waiting:
+            return Rolled()
+        observed = self._observe(body).with_tellings(memory.tellings)
+        return await Roller(self.kube, self.pods, cluster, memory, self.monotonic()).roll(observed)
 
     def _situation(
         self, body: Object, observed: Observed, memory: Memory, applied: Outcome, stood_in: StoodIn

@@ -25,6 +25,7 @@ from .labels import Object
 from .lease import LastKnown
 from .observed import Failover, Observed, ObservedPod, Position
 from .record import Incarnation, Record, name_of
+from .rollout import Progress, Stuck
 from .spec import GameCluster, Problem
 
 
@@ -39,7 +40,7 @@ class Counters:
 @dataclass(frozen=True)
 class Situation:
     """What a reconciliation found and did, beside what can be seen of the objects. ``limited``: whether the load asks for more
-    pods than autoscaling may make; None: it is not on."""
+    pods than autoscaling may make; None: it is not on. ``rollout``: how far the replacement of pods is, while there is one."""
 
     problem: Problem | None = None
     trouble: str | None = None
@@ -50,6 +51,7 @@ class Situation:
     restored: Position | None = None
     leading: bool = True
     limited: bool | None = None
+    rollout: Progress | None = None
 
 
 def last_known(status: Object) -> LastKnown:
@@ -154,13 +156,11 @@ def _reconciling(cluster: GameCluster | None, observed: Observed, situation: Sit
         return ("Reconciling", True, "Waiting", situation.waiting)
     if pods is None:
         return ("Reconciling", True, "Creating", "its objects are being created")
+    rollout = situation.rollout
+    if rollout is not None:
+        return ("Reconciling", True, "RolloutStuck" if isinstance(rollout.step, Stuck) else "Updating", rollout.text)
     if not pods.settled:
-        return (
-            "Reconciling",
-            True,
-            "Updating",
-            f"the StatefulSet is on its way to {pods.replicas} pods of the newest revision",
-        )
+        return ("Reconciling", True, "Updating", f"the StatefulSet is on its way to {pods.replicas} pods")
     if pods.ready < pods.replicas:
         return ("Reconciling", True, "PodsNotReady", f"{pods.ready} of {pods.replicas} pods are ready")
     return ("Reconciling", False, "Settled", f"all {pods.replicas} pods are ready and of the newest revision")

@@ -83,4 +83,4 @@ def test_tolerations_are_added_to_ours() -> None:
 def test_the_labels_that_the_selector_needs_can_not_be_changed() -> None:
     made = template(metadata={"labels": {names.INSTANCE: "other", "mine": "x"}, "annotations": {"a": "b"}})["metadata"]
     assert made["labels"][names.INSTANCE] == "arena" and made["labels"]["mine"] == "x"
-    assert made["annotations"] == {"a": "b"}
+    assert made["annotations"]["a"] == "b"

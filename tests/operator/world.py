@@ -32,6 +32,7 @@ class World:
 
     def __init__(self, **spec: Any) -> None:
         self.kube, self.pods, self.clock, self.store = FakeKube(), FakePods(), Clock(), Store()
+        self.revision = "first"
         self.kube.put(game_cluster(**spec))
         self.restart_operator()
 
@@ -81,6 +82,8 @@ class World:
         old = self.kube.objects.get(("Pod", NAMESPACE, name))
         if old is not None and old["metadata"]["uid"] == uid:
             meta["labels"] = dict(old["metadata"]["labels"])
+        else:
+            meta["labels"] |= {names.REVISION: self.revision}
         self.kube.put(
             {
                 "apiVersion": "v1",
@@ -102,6 +105,20 @@ class World:
 
     def who(self, ordinal: int, uid: str | None = None, boot: int = 1) -> Incarnation:
         return Incarnation(f"arena-{ordinal}_{uid or f'pod{ordinal}'}_{boot}")
+
+    def starting_pod(self, ordinal: int, uid: str, waiting: str = "", restarts: int = 0) -> None:
+        """A pod whose server does not run yet, or never will: Kubernetes' word for why."""
+        self.run_pod(ordinal, uid)
+        state = {"waiting": {"reason": waiting or "ContainerCreating"}}
+        container = {"name": "server", "state": state, "restartCount": restarts}
+        self.run_pod(ordinal, uid, containerStatuses=[container], conditions=[])
+        self.pods.tells.pop(uid)
+        self._count()
+
+    def new_revision(self, revision: str) -> None:
+        """The StatefulSet's controller has seen another template."""
+        self.revision = revision
+        self._count()
 
     def end_container(self, ordinal: int) -> None:
         """The server has crashed and is not back yet."""
@@ -202,5 +219,10 @@ class World:
         pods = [obj for (kind, _, _), obj in self.kube.objects.items() if kind == "Pod"]
         ready = sum(1 for pod in pods if pod["status"]["conditions"])
         generation = body["metadata"]["generation"]
-        body["status"] = {"replicas": len(pods), "readyReplicas": ready, "observedGeneration": generation}
+        body["status"] = {
+            "replicas": len(pods),
+            "readyReplicas": ready,
+            "observedGeneration": generation,
+            "updateRevision": self.revision,
+        }
         self.kube.put(body)

@@ -1,0 +1,44 @@
+"""The StatefulSet of a rollout, on the real API server."""
+
+from __future__ import annotations
+
+import copy
+
+import httpx2
+import pytest
+from lightkube import AsyncClient, KubeConfig
+
+from gamecluster_operator import manifests, spec
+from gamecluster_operator.kube import LightKube
+from gamecluster_operator.labels import FIELD_MANAGER
+
+from ..world import game_cluster
+from .conftest import Kubectl
+
+NAMESPACE = "rollout-test"
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> None:
+    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    kubectl("create", "namespace", NAMESPACE)
+
+
+async def test_a_set_that_replaced_its_pods_itself_is_taken_over(kubectl: Kubectl, namespace: None) -> None:
+    """As earlier operators made it."""
+    body = game_cluster()
+    body["metadata"]["namespace"] = NAMESPACE
+    wanted = manifests.stateful_set(spec.parse(body), 3)
+    wanted["metadata"].pop("ownerReferences")  # of a GameCluster that is not there
+    before = copy.deepcopy(wanted)
+    before["spec"]["updateStrategy"] = {"type": "RollingUpdate"}
+    config = KubeConfig.from_file(kubectl.kubeconfig)
+    kube = LightKube(AsyncClient(config=config, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(10)))
+    try:
+        await kube.apply(before)
+        changed = await kube.apply(wanted)
+        again = await kube.apply(wanted)
+    finally:
+        await kube.close()
+    assert changed["spec"]["updateStrategy"] == {"type": "OnDelete"}
+    assert again["metadata"]["resourceVersion"] == changed["metadata"]["resourceVersion"], "nothing is left to write"
