@@ -212,7 +212,7 @@ def test_it_may_what_it_needs_and_no_more(release: str, kubectl: Kubectl) -> Non
     assert may(kubectl, "create", "apps", "statefulsets", GAMES)
     assert may(kubectl, "update", "coordination.k8s.io", "leases", SYSTEM, "gamecluster-operator")
     assert not may(kubectl, "delete", "apps", "statefulsets", GAMES)
-    assert not may(kubectl, "delete", "", "secrets", GAMES)
+    assert not may(kubectl, "delete", "", "serviceaccounts", GAMES)
     assert not may(kubectl, "list", "", "nodes", "")
     assert not may(kubectl, "create", "rbac.authorization.k8s.io", "clusterroles", "")
 
