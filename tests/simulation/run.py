@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from msgspec.structs import replace
+
 from gamecluster.core.authority import PLAYERS
 from gamecluster.core.messages import Incarnation
 
@@ -127,12 +129,31 @@ def converge(world: World) -> None:
     operator = world.plan.operator
     seconds = CONVERGE_SECONDS + (2 * (operator.patience + operator.gone) if operator else 0.0)
     deadline = world.now + seconds
-    if operator is not None and world.lease.lost is not None:
+    if operator is None:
+        world.at(world.now + seconds / 2, tell_who_has_ended, world)
+    elif world.lease.lost is not None:
         world.at(world.now + seconds / 2, decide_by_hand, world)
     while (reason := _unsettled(world)) is not None:
         if world.now >= deadline:
             raise Violated("I10", f"not settled {seconds:.0f} s after all trouble ended: {reason}")
         world.run_until(world.now + 0.1)
+
+
+def tell_who_has_ended(world: World) -> None:
+    """Rule 9, where no operator is simulated: a seal can bind for ever to those who were lost with their pods."""
+    record, living = world.lease.record, world.living()
+    bound = {Incarnation(m) for life in living for m in life.node.view().bound}
+    ended = tuple(sorted(m for m in bound | set(record.in_sync) if not world.lives[m].alive))
+    heirs = [m for m in record.in_sync if m not in ended]
+    if not bound or not ended or not heirs:
+        return
+    world.counts["told who has ended"] += 1
+    world.note(f"the operator says that {ended} have ended")
+    if record.holder in heirs:
+        world.lease.store.write(replace(record, dead=ended))
+    else:
+        epoch = max(record.epoch, *(life.node.epoch for life in living)) + 1
+        world.lease.store.write(replace(record, holder=heirs[0], epoch=epoch, in_sync=tuple(heirs), dead=ended))
 
 
 def decide_by_hand(world: World) -> None:

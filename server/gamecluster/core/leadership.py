@@ -292,6 +292,8 @@ class Leadership:
     # --- what to do: level-triggered, called after whatever may matter
 
     def decide(self, facts: Facts) -> list[Effect]:
+        if self.replicas > 1 and facts.linked - facts.draining:
+            self._is_alone_by_choice = False
         effects = [*self._decide_seal(facts), *self._ask_promises(facts)]
         if facts.now < self._retry_at:
             return effects
