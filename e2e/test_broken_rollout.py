@@ -1,4 +1,4 @@
-"""A new version that can't start: the old pods play on, the condition says why, and a corrected spec goes on."""
+"""A new version that can't start: the old pods play on, the condition says why, and a corrected spec goes on. One pod alone, too."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def reconciling(game: Game) -> tuple[str, str]:
     return found["reason"], found["message"]
 
 
-def wait_stuck(game: Game, trouble: str) -> None:
+def wait_stuck(game: Game, trouble: str, pods: int = 3) -> None:
     def look() -> bool:
         reason, message = reconciling(game)
-        return reason == "RolloutStuck" and trouble in message and message.startswith("1 of 3 pods")
+        return reason == "RolloutStuck" and trouble in message and message.startswith(f"1 of {pods} pods")
 
     wait_until(f"RolloutStuck by {trouble}", look, seconds=120)
     game.wait_for_event("RolloutStuck")
 
 
-def wait_settled(game: Game) -> None:
+def wait_settled(game: Game, pods: int = 3) -> None:
     wait_until("Settled", lambda: reconciling(game)[0] == "Settled", seconds=180)
-    game.wait_ready(3)
-    game.wait_in_sync(3)
+    game.wait_pods(pods)
+    game.wait_in_sync(pods)
 
 
 def test_an_image_that_is_not_there_stops_it_until_the_spec_is_corrected(game: Game) -> None:
@@ -66,3 +66,20 @@ def test_a_server_that_keeps_ending_is_taken_back_without_a_change_of_leader(gam
     play.nothing_lost()
     assert len(game.pod_uids() & uids) == 2, "only the broken one was replaced"
     assert game.epoch() == epoch
+
+
+def test_a_game_of_one_pod_survives_a_broken_version_and_a_good_one(game: Game) -> None:
+    game.namespace.kubectl("scale", "gc", game.name, "--replicas=1")
+    wait_settled(game, 1)
+    uids = game.pod_uids()
+    with game.play(pods=2, prefix="single") as play:
+        change(game, image="localhost:1/there-is-none:1")
+        wait_stuck(game, "ImagePullBackOff", 2)
+        play.goes_on(40)
+        assert uids < game.pod_uids()
+        corrected = {"metadata": {"annotations": {"example.com/corrected": "again"}}}
+        change(game, image=game.manifest["spec"]["image"], template=corrected)
+        wait_until("the pod is another", lambda: not game.pod_uids() & uids, seconds=180)
+        wait_settled(game, 1)
+        play.goes_on()
+    play.nothing_lost()

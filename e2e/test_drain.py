@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from .cluster import run
+from .cluster import run, wait_until
 from .game import Game
 
 
@@ -33,3 +33,12 @@ def test_the_leader_hands_over_and_every_pod_moves(spread_game: Game) -> None:
     verdict = play.nothing_lost()
     assert game.told()["Failover"] == told["Failover"], "the leader handed over; nobody had to find out"
     assert verdict.blackout_max_ms < 3000
+
+
+def test_a_single_pod_does_not_stand_in_the_way(game: Game) -> None:
+    game.namespace.kubectl("scale", "gc", game.name, "--replicas=1")
+    game.wait_pods(1)
+    game.wait_in_sync(1)
+    node = game.node_of(game.leader())
+    with drained(node, game):
+        wait_until("a pod on another node", lambda: game.node_of(f"{game.name}-0") != node)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from . import autoscaling, news, spec, status
+from . import autoscaling, news, rollout, spec, status
 from . import labels as names
 from .applier import Applier, Outcome
 from .kube import Conflict, Kube, Refused
@@ -56,7 +56,7 @@ class Reconciler:
         cluster, problem = _read(body)
         observed = await self._ask(self._observe(body), memory)
         memory.watch(observed, self.monotonic())
-        cluster = self._autoscaled(cluster, problem, observed, memory)
+        cluster = _doubled(self._autoscaled(cluster, problem, observed, memory), observed, memory)
         applied = await self._apply(cluster, problem, body, observed, memory)
         stood_in = await StandIn(self.kube, self.store, self.wall).stand_in(
             key, cluster, observed, memory, self.monotonic()
@@ -192,6 +192,14 @@ class Reconciler:
             await self.kube.create(news.event(body, item, now))
         except (Conflict, Refused) as error:  # said before; or Events are not allowed, which must not stop play
             log.debug("event not written: %s", error)
+
+
+def _doubled(cluster: GameCluster | None, observed: Observed, memory: Memory) -> GameCluster | None:
+    """With a second pod as long as the only one is being replaced."""
+    if cluster is None or cluster.replicas != 1:
+        return cluster
+    needs_second = rollout.needs_second(observed, memory.rolling_to is not None)
+    return replace(cluster, replicas=2) if needs_second else cluster
 
 
 def _told(observed: Observed) -> Telling | None:

@@ -39,7 +39,8 @@ class Roller:
 
     async def roll(self, observed: Observed) -> Rolled:
         """One step at most. Raises KubeError."""
-        if observed.stateful_set is None or not observed.stateful_set.revision:
+        wanted = observed.stateful_set
+        if wanted is None or not wanted.revision or wanted.replicas != self.cluster.replicas:
             return Rolled()
         progress = self._plan(observed)
         if progress is not None and isinstance(progress.step, Delete | HandOver):

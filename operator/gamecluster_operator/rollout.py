@@ -18,6 +18,7 @@ The StatefulSet replaces no pod itself (OnDelete): the operator deletes them, on
 
 Old, new: of another revision than the StatefulSet's newest, or of that. A copy: a ready pod in the in-sync set. There should be as many
 as the leader keeps, or as there are pods; so never is more than one of them away by our doing, and a rollout costs one change of leader.
+A game of one pod gets a second one for it, and the leader comes back from that.
 """
 
 from __future__ import annotations
@@ -127,6 +128,18 @@ def plan(observed: Observed, copies: int, is_rolling: bool, waited: Waited, same
         return None
     step = _Look(observed, wanted, new, copies, waited, same_seconds).step()
     return Progress(wanted.revision, len(new), wanted.replicas, step)
+
+
+def needs_second(observed: Observed, is_rolling: bool) -> bool:
+    """Whether a game that is to have one pod needs another for a while: to hand over to, and to try a new version on."""
+    wanted = observed.stateful_set
+    if wanted is None:
+        return False
+    if not wanted.revision:  # its controller has not seen the last change, which may be the second pod
+        return wanted.replicas == 2
+    is_there = wanted.replicas > 1
+    has_old = any(pod.revision != wanted.revision for pod in observed.pods)
+    return (has_old and (is_there or any(pod.ready for pod in observed.pods))) or (is_rolling and is_there)
 
 
 def of_new_pods(observed: Observed) -> frozenset[tuple[str, int, bool]]:

@@ -428,6 +428,55 @@ async def test_a_changed_template_replaces_all_pods_with_one_change_of_leader() 
     await world.settle()
 
 
+async def test_a_game_of_one_pod_gets_a_second_one_to_hand_over_to() -> None:
+    world = World(replicas=1)
+    await world.play(1)
+    world.edit(image="game:2")
+    await world.look(2)
+    world.new_revision("second")
+    await world.look(2)
+    await world.look()
+    assert world.kube.one("StatefulSet", "arena")["spec"]["replicas"] == 2, "its controller has not seen that yet"
+    world.run_pod(1, "arena-1-second")
+    world.hold(0, 1, 0, 1)
+    await world.look(2)
+    await world.look(SETTLE_SECONDS)
+    assert world.pods.handed_off == [("arena-0", "arena-1")]
+    world.hold(1, 2, 1, 0)
+    await world.look(2)
+    assert world.kube.names("Pod") == {"arena-1"}
+    world._count()
+    await world.look(60)
+    assert world.kube.one("StatefulSet", "arena")["spec"]["replicas"] == 2, "the first one is not back"
+    world.run_pod(0, "arena-0-second")
+    world.hold(1, 2, 1, 0)
+    await world.look(2)
+    await world.look(2)
+    assert world.pods.handed_off[1:] == [("arena-1", "arena-0")]
+    world.hold(0, 3, 0, 1)
+    await world.look(2)
+    assert world.kube.one("StatefulSet", "arena")["spec"]["replicas"] == 1
+    world.remove_pod(1)
+    world.hold(0, 3, 0)
+    await world.settle()
+    assert world.condition("Reconciling") == ("False", "Settled")
+
+
+async def test_the_only_pod_plays_on_while_a_broken_version_is_tried_on_a_second_one() -> None:
+    world = World(replicas=1)
+    await world.play(1)
+    world.new_revision("broken")
+    await world.look(2)
+    world._count()
+    world.starting_pod(1, "arena-1-broken", "ImagePullBackOff")
+    await world.settle()
+    assert world.condition("Reconciling") == ("True", "RolloutStuck")
+    assert world.kube.names("Pod") == {"arena-0", "arena-1"}
+    world.new_revision("first")
+    await world.settle()
+    assert world.kube.names("Pod") == {"arena-0"}, "the broken one"
+
+
 async def test_a_broken_image_stops_it_and_the_next_one_goes_on() -> None:
     world = World()
     await world.play()
