@@ -114,6 +114,14 @@ def test_a_write_on_an_earlier_record_is_settled_by_the_newer_one() -> None:
     assert past.wanted() == {B}
 
 
+def test_a_write_that_the_operator_had_seen_has_landed() -> None:
+    past = Past()
+    past.saw(Record(1, None, 0, (), never_held=True), [])
+    past.saw(Record(9, None, 1, (A,)), [Record(1, A, 1, (A,))])
+    assert past.held is not None and past.held.holder == A
+    assert past.wanted() == {A}
+
+
 def test_what_a_new_game_begins_with_is_not_lost() -> None:
     past = Past()
     past.saw(Record(5, A, 7, (A, B)), [])

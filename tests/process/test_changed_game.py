@@ -62,7 +62,9 @@ async def test_a_game_that_does_not_fit_the_state_refuses_moves_and_destroys_not
             for node in sorted(cluster.nodes()):
                 await restart(cluster, node)
             await all_move(players)
-        assert await verdict(cluster, players) == (0, 0, [])
+        lost, doubled, wrong = await verdict(cluster, players)
+        assert (lost, doubled) == (0, 0)
+        assert all("was refused" in line and "does not fit" in line for line in wrong), wrong
 
 
 async def restart(cluster: Cluster, node: str) -> None:

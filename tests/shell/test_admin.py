@@ -73,6 +73,9 @@ async def test_the_cluster_is_shown_as_the_node_sees_it(admin: Admin) -> None:
         "lastFailover": None,
         "stored": None,
         "storage": "Memory",
+        "held": None,
+        "last": None,
+        "bound": [],
     }
     assert nodes[0]["name"] == "arena-0" and nodes[0]["pid"] == 4711
     assert nodes[1]["incarnation"] == "arena-2_u_1"

@@ -43,6 +43,9 @@ class Past:
         """``unanswered``: what I tried to write since ``held``, and do not know to have failed."""
         if self.is_lost(record):
             self._open([*self.open, *unanswered])
+            for mine in self.open:
+                if (mine.epoch, mine.in_sync) == (record.epoch, record.in_sync):
+                    self.learn(replace(mine, version=mine.version + 1))  # the operator had seen it: it landed
         else:
             self.held = record if record.holder is not None else None
             self.open = ()
