@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 import kopf
@@ -28,6 +30,10 @@ from .store import Store
 from .watches import Watches
 
 log = logging.getLogger("gamecluster_operator")
+
+CLOSED_SECONDS = 20.0
+"""kopf opens a watch anew after 5 s at most, and a request may take 10."""
+END_SECONDS = 10.0
 
 
 def main() -> int:
@@ -116,7 +122,8 @@ def _complain(*tasks: asyncio.Task[Any]) -> int:
 async def _end(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks, timeout=10)
+    if tasks:
+        await asyncio.wait(tasks, timeout=END_SECONDS)
 
 
 async def _watch(settings: Settings, loop: handlers.Loop, watches: Watches, stop: asyncio.Event) -> None:
@@ -146,8 +153,9 @@ async def _watch_once(settings: Settings, loop: handlers.Loop, watches: Watches,
     ready = asyncio.Event()
     signals = asyncio.create_task(_once(ready, stop))
     watches.started()
-    try:
-        await kopf.operator(
+    closed = asyncio.create_task(_closed(watches))
+    watching = asyncio.create_task(
+        kopf.operator(
             registry=handlers.registry(loop.store, loop.queue, watches),
             settings=handlers.kopf_settings(settings),
             standalone=True,
@@ -156,8 +164,33 @@ async def _watch_once(settings: Settings, loop: handlers.Loop, watches: Watches,
             stop_flag=stop,
             ready_flag=ready,
         )
+    )
+    try:
+        await asyncio.wait({watching, closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not watching.done():
+            raise TimeoutError(f"a watch was not opened again for {CLOSED_SECONDS:.0f} s")
+        await watching
     finally:
         signals.cancel()
+        closed.cancel()
+        if not watching.done():
+            await _end(watching)
+            await _end(*_of_kopf())
+
+
+async def _closed(watches: Watches) -> None:
+    """Until one has been closed for so long that nobody opens it again: when an API server fails while kopf ends by an error, one of
+    its watchers may take no notice (1.45: ``stream`` swallows the cancellation of a request), and kopf waits for that for ever."""
+    while True:
+        if watches.closed_seconds >= CLOSED_SECONDS:
+            return
+        await asyncio.sleep(CLOSED_SECONDS / 20)
+
+
+def _of_kopf() -> list[asyncio.Task[Any]]:
+    """What it left behind."""
+    tasks = [(task, task.get_coro()) for task in asyncio.all_tasks()]
+    return [t for t, c in tasks if isinstance(c, CoroutineType) and "kopf" in Path(c.cr_code.co_filename).parts]
 
 
 def _pauses() -> Iterator[float]:

@@ -23,15 +23,26 @@ class Watches:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, gap: Callable[[], None] = lambda: None) -> None:
         self._monotonic, self._gap = monotonic, gap
         self._alive: dict[str, float] = {}
+        self._closed: dict[str, float] = {}
         self._brought = monotonic()
 
     def started(self) -> None:
         """kopf begins, or begins anew."""
         self._brought = self._monotonic()
         self._alive = dict.fromkeys(self._alive, self._brought)
+        self._closed = dict.fromkeys(self._alive, self._brought)
 
     def opened(self, path: str) -> None:
         self._alive[path] = self._monotonic()
+        self._closed.pop(path, None)
+
+    def closed(self, path: str) -> None:
+        self._closed[path] = self._monotonic()
+
+    @property
+    def closed_seconds(self) -> float:
+        """For how long one of them has not been open."""
+        return max((self._monotonic() - since for since in self._closed.values()), default=0.0)
 
     def listed(self, path: str) -> None:
         if path in self._alive:
@@ -87,6 +98,9 @@ class _Heard:
         return getattr(self._content, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        async for piece in self._content.iter_chunked(size):
-            self._watches.brought(self._path)
-            yield piece
+        try:
+            async for piece in self._content.iter_chunked(size):
+                self._watches.brought(self._path)
+                yield piece
+        finally:
+            self._watches.closed(self._path)

@@ -72,6 +72,10 @@ class Proxy:
         line = json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
         self._loop.call_soon_threadsafe(lambda: [q.put_nowait(piece) for q in self._watches for piece in (line, None)])
 
+    def close_watches(self, but: int) -> None:
+        """All but so many of them end, without an error."""
+        self._loop.call_soon_threadsafe(lambda: [q.put_nowait(None) for q in list(self._watches)[but:]])
+
     def times(self, method: str, path: str, since: float = 0.0) -> list[float]:
         return [at for m, p, at in list(self.asked) if m == method and re.search(path, p) and at >= since]
 

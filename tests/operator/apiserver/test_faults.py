@@ -136,6 +136,23 @@ def test_watches_that_end_by_an_error_are_opened_anew(bad: Bad, code: int) -> No
     print(f"\nafter {code} on all watches: drift put right after {seconds:.1f} s")
 
 
+def test_watches_that_are_asked_for_in_vain_while_another_ends_by_an_error_are_opened_anew(bad: Bad) -> None:
+    """kopf ends by the error, and those that ask take no notice of that."""
+    game = bad.made("asked-in-vain")
+    bad.proxy.faults.append(Fault(".*", "", code=500))
+    began = time.monotonic()
+    bad.proxy.close_watches(but=1)
+    wait_for(lambda: len(bad.proxy.times("GET", "/[a-z]+$", began)) >= 5, "kinds that are asked for", 30)
+    bad.proxy.end_watches(500)
+    ended = time.monotonic()
+    wait_for(lambda: time.monotonic() - ended > 7, "kopf waits 5 s for its tasks", 10)
+    bad.proxy.faults.clear()
+    wait_for(lambda: bad.proxy.watching >= 6, "the watches", 60)
+    game("delete", "service", game.name)
+    seconds = seconds_until(lambda: bad.is_there("service", game.name), "the Service again", 10)
+    print(f"\ndrift put right after {seconds:.1f} s")
+
+
 def test_a_deletion_in_the_gap_between_two_watches_is_seen(bad: Bad) -> None:
     """The list after a 410 has only the survivors."""
     game = bad.made("in-the-gap")
