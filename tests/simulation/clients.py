@@ -132,7 +132,7 @@ class Client:
         if not ok:
             self.refusals[str(response.get("reason"))] += 1
             if response.get("reason") == "player taken":
-                self._check_taken(response)
+                self._cluster.violated("I5", f"{self.player} was refused its own name: {response}")
             self._soon(self._random.uniform(0.05, 0.3), self._join)
             return
         self._check_stay(response)
@@ -165,28 +165,25 @@ class Client:
         if self.joined:
             self._fill_soon(0.05)
 
-    def _check_taken(self, response: Fields) -> None:
-        self._cluster.violated("I5", f"{self.player} was refused its own stay: {response}")
-
     def lost(self) -> None:
         """The connection is gone: the pod died, reset it, or closed the topic."""
         life = self._leave_behind()
         self._cluster.at(self._cluster.now + self._random.uniform(0.005, 0.2), self._connect, life)
 
-    def _miss_join(self, life: int) -> None:
-        if life == self._life and not self.joined:
-            self._go_elsewhere()
-
-    def _miss_answer(self, life: int, n: int, attempt: int) -> None:
-        if life == self._life and self._waiting.get(n) == attempt:
-            self._go_elsewhere()
-
-    def _go_elsewhere(self) -> None:
-        """No answer for too long. The pod may learn that this connection is gone, or not."""
+    def hang_up(self) -> None:
+        """Its side of the connection is gone. The pod may learn it, or not."""
         if self.pod is not None and self._random.random() < 0.7:
             gone = PlayerLeft(self.connection, self.player, False)
             self._cluster.at(self._cluster.now + self._random.uniform(0, 0.5), self._cluster.tell, self.pod, gone)
         self.lost()
+
+    def _miss_join(self, life: int) -> None:
+        if life == self._life and not self.joined:
+            self.hang_up()
+
+    def _miss_answer(self, life: int, n: int, attempt: int) -> None:
+        if life == self._life and self._waiting.get(n) == attempt:
+            self.hang_up()
 
     def _leave_behind(self) -> int:
         self._life += 1
@@ -254,7 +251,7 @@ class Client:
             del self._waiting[n]
             self.unknown += response.get("reason") == "unknown"
         if response.get("reason") == "not joined":
-            self.lost()
+            self.hang_up()
         else:
             self._fill_soon(self._random.uniform(0.02, 0.2))
 

@@ -111,7 +111,7 @@ class Trouble:
             case Kind.reconnect:
                 for client in world.clients:
                     if client.pod is not None:
-                        client.lost()
+                        client.hang_up()
             case Kind.kill_set:
                 self._kill_set(fault)
             case Kind.abandon:

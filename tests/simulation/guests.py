@@ -73,7 +73,6 @@ class Guest(Client):
         life = self._leave_behind()
         if wanted and stay is not None:
             self.gone = Gone(stay, pod, connection)
-            self._nonce = f"{self._random.getrandbits(64):016x}"
         wait = self._random.choice((0.01, 0.5, 2.0)) * self._random.random()
         if not wanted:
             wait += self._grace * self._random.random() * 2
@@ -95,8 +94,8 @@ class Guest(Client):
         if self.playing or self._waiting or life != self._life:
             super()._connect(life, only)
 
-    def _go_elsewhere(self) -> None:
-        """Its pod learns sooner or later that this connection is gone."""
+    def hang_up(self) -> None:
+        """Its pod learns sooner or later that this connection is gone: what it left unread may begin a stay until then."""
         if self.pod is not None:
             gone = PlayerLeft(self.connection, self.player, False)
             wait = self._random.uniform(0, 0.5) if self._random.random() < 0.7 else self._random.uniform(0.5, 4.0)
@@ -119,10 +118,6 @@ class Guest(Client):
             self._begin_anew()
         self.gone = None
         self._is_sure_from(self._join_sent)
-
-    def _check_taken(self, response: Fields) -> None:
-        if self.gone is None and self._stay is not None and self._cluster.now < self._sure_until:
-            super()._check_taken(response)
 
     def _begin_anew(self) -> None:
         self._base = None

@@ -26,9 +26,9 @@ export class Identity {
     this.#write();
   }
 
+  /** The nonce stays: a join that a slow node finds in its socket later begins a stay that is still this client's. */
   forget() {
     this.token = undefined;
-    this.nonce = randomText(24);
     this.#write();
   }
 
