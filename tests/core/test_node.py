@@ -203,6 +203,43 @@ def test_when_all_drain_nobody_waits_for_anybody() -> None:
     assert all(do.Drained() in cluster.effects[name] for name in cluster.nodes)
 
 
+def test_the_last_pod_waits_for_one_that_comes_back() -> None:
+    cluster = alone_after_the_others_left()
+    cluster.tell("a-0", happened.DrainRequested())
+    cluster.run(2.0)
+    assert do.Drained() not in cluster.effects["a-0"]
+    cluster.add("a-1", boot=2)
+    cluster.run(0.5)
+    assert cluster.leader() == "a-1"
+    assert cluster.total("a-1") == 1
+    assert do.Drained() in cluster.effects["a-0"]
+
+
+def test_the_last_pod_goes_after_a_while_though_nobody_comes() -> None:
+    cluster = alone_after_the_others_left()
+    cluster.tell("a-0", happened.DrainRequested())
+    cluster.run(3.1)
+    assert do.Drained() in cluster.effects["a-0"]
+
+
+def test_a_pod_that_never_met_another_goes_at_once() -> None:
+    cluster = Cluster(size=1)
+    cluster.tell("a-0", happened.DrainRequested())
+    cluster.run(0.1)
+    assert do.Drained() in cluster.effects["a-0"]
+
+
+def alone_after_the_others_left() -> Cluster:
+    cluster = Cluster(size=2)
+    cluster.join("a-1")
+    cluster.ask("a-1", n=1)
+    cluster.tell("a-1", happened.DrainRequested())
+    cluster.run(0.2)
+    cluster.kill("a-1")
+    cluster.run(0.5)
+    return cluster
+
+
 def test_a_restarted_pod_is_a_new_incarnation_and_catches_up_before_it_counts() -> None:
     cluster = Cluster()
     cluster.join("a-1")

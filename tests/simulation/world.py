@@ -62,6 +62,7 @@ def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision:
         renew_every=plan.lease_duration / 3,
         storage=plan.storage,
         durable=plan.durable,
+        leave_alone_after=1e6,  # then it would go with the only copy, as it was told
     )
     grace = 1e6 if plan.family is Family.clocks else 30.0  # a clock that jumps would end stays
     game = GuestBook(plan.grace) if plan.leaves else CounterGame(grace)

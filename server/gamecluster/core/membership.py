@@ -50,9 +50,12 @@ class Membership:
         self._peers: dict[Incarnation, Peer] = {}
         self._awaited: dict[Incarnation, float] = {}
         self._boots = {pod_of(me): boot_of(me)}
+        self.has_met = False
+        """Another pod has been linked to this one."""
 
     def link_up(self, peer: Incarnation, url: str | None, revision: str, now: float) -> list[Incarnation]:
         """Returns the earlier lives of the same pod, which this greeting certifies as dead."""
+        self.has_met = True
         self._boots[pod_of(peer)] = max(boot_of(peer), self._boots.pop(pod_of(peer), 0))
         if len(self._boots) > MAX_PODS:
             del self._boots[next(iter(self._boots))]
@@ -142,6 +145,9 @@ class Membership:
         """True when every pod seen lately, and every other one in the record, was draining when last heard from."""
         others = set(self._peers) | (set(record.in_sync) if record else set())
         return all(p in self._peers and self._peers[p].draining for p in others if p != self._me)
+
+    def was_any_heard_since(self, moment: float) -> bool:
+        return any(p.heard >= moment for p in self._peers.values())
 
     def names(self) -> dict[str, Incarnation]:
         return {name_of(p.incarnation): p.incarnation for p in self._peers.values() if p.linked}

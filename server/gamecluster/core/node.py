@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 
 import msgspec
 
@@ -73,6 +74,7 @@ class NodeConfig:
     """Times in seconds. ``takeover`` off: only the backstop moves the GameState. ``durable``: a commit waits for the storage.
 
     ``stops_when_alone`` off: rule 11 does not hold; a pod left alone goes on though the game may be restored elsewhere.
+    ``leave_alone_after``: how long a pod that is to go waits for others to come, where there were others before.
     """
 
     suspect_after: float = 0.5
@@ -83,6 +85,7 @@ class NodeConfig:
     stops_when_alone: bool = True
     hello_every: float = 0.1
     hand_over_within: float = 3.0
+    leave_alone_after: float = 3.0
     disconnect_after: float = 2.0
     url: str | None = None
     revision: str = ""
@@ -145,6 +148,7 @@ class Node:
         self._live: dict[int, str] = {}  # connections of this pod that have asked to join, and not left → player
         self._joined: dict[str, int] = {}  # players who joined → their connection
         self._drained = False
+        self._asked_to_go = inf
         self._let_go: Promise | None = None  # by whom this pod was told that nobody counts on it
         self._accounted_seq = 0
 
@@ -266,6 +270,7 @@ class Node:
                 self._on_hand_off(to)
             case happened.DrainRequested():
                 self._leadership.leaving = True
+                self._asked_to_go = min(self._asked_to_go, now)
                 self._say_hello()
                 self._on_tick()
         self._out += self._durability.write(self.log, self._serving_epoch, self._leadership.leaving, now)
@@ -364,14 +369,17 @@ class Node:
     def _leave(self, now: float) -> None:
         """Goes when the leader says that nobody counts on this pod, or when all others go as well.
 
-        Its own sight of the record is not enough: it may have been let in a moment ago.
+        Its own sight of the record is not enough: it may have been let in a moment ago. Others that left before were no
+        part of this: one of them may be on its way back, and find the state here.
         """
         if self._drained:
             return
-        record = self.record
-        if (
-            self._let_go is not None and self._let_go == self._leadership.promise
-        ) or self._members.everyone_else_is_leaving(record):
+        others_go = self._members.everyone_else_is_leaving(self.record) and (
+            not self._members.has_met
+            or self._members.was_any_heard_since(self._asked_to_go)
+            or now >= self._asked_to_go + self._config.leave_alone_after
+        )
+        if others_go or (self._let_go is not None and self._let_go == self._leadership.promise):
             self._drained = True
             self._out.append(do.Drained())
         elif self.is_leader:
