@@ -18,8 +18,8 @@ from typing import IO
 
 import yaml
 
-from .conftest import REPOSITORY, Kubectl
-from .test_operator import SYSTEM
+from .account import SYSTEM
+from .server import REPOSITORY, Kubectl
 
 USER = f"system:serviceaccount:{SYSTEM}:operator"
 LEASE = ("update", "leases", "gamecluster-operator")

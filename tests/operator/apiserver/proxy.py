@@ -18,7 +18,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from .conftest import wait_for
+from .server import wait_for
 
 
 @dataclass

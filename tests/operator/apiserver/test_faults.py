@@ -9,10 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from .account import GAMES, as_the_charts_account
 from .conftest import Kubectl, wait_for
 from .operators import Process, running
 from .proxy import Fault, Proxy, seconds_until
-from .test_operator import GAMES, Game, as_the_charts_account, until
+from .test_operator import Game, until
 
 
 class Bad:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from .account import GAMES, as_the_charts_account
 from .conftest import Kubectl, wait_for
 from .operators import Process, running
-from .test_operator import GAMES, Game, as_the_charts_account, until
+from .test_operator import Game, until
 
 
 @pytest.fixture(scope="module")

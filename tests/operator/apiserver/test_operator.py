@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,10 +22,9 @@ import yaml
 
 from gamecluster_operator.labels import ADMIN_PORT
 
-from ..test_chart import rules
+from .account import GAMES, as_the_charts_account
 from .conftest import REPOSITORY, Kubectl, wait_for
 
-SYSTEM, GAMES = "operator-test-system", "operator-test"
 OWNED = "statefulsets,services,leases,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets,networkpolicies"
 
 
@@ -63,39 +61,6 @@ def operator(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iter
         if process.poll() is None:
             process.kill()
         log.close()
-
-
-def as_the_charts_account(kubectl: Kubectl, folder: Path) -> Path:
-    """A kubeconfig of a ServiceAccount that may do what the chart's may."""
-    for namespace in (SYSTEM, GAMES):
-        kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true")
-        kubectl("create", "namespace", namespace)
-    role = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": SYSTEM},
-        "rules": rules(),
-    }
-    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": SYSTEM}
-    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": SYSTEM}
-    kubectl.apply(
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator", "namespace": SYSTEM}},
-        role,
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": SYSTEM},
-            "roleRef": ref,
-            "subjects": [subject],
-        },
-    )
-    config = yaml.safe_load(kubectl.kubeconfig.read_text())
-    token = kubectl("create", "token", "operator", "-n", SYSTEM).strip()
-    for user in config["users"]:
-        user["user"] = {"token": token}
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
 
 
 class Game:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from .account import SYSTEM, as_the_charts_account
 from .audit import Audit, Request
 from .conftest import Kubectl, wait_for
 from .operators import LEASE, USER, Process, running
-from .test_operator import SYSTEM, Game, as_the_charts_account, until
+from .test_operator import Game, until
 
 QUIET_SECONDS = 70.0
 """Longer than the longest period of anything: the operator lists once a minute."""

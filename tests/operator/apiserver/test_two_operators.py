@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from .account import SYSTEM, as_the_charts_account
 from .audit import Audit, Request
 from .conftest import Kubectl, wait_for
 from .operators import LEASE, USER, Process, another, running
-from .test_operator import SYSTEM, Game, as_the_charts_account
+from .test_operator import Game
 
 LEASE_SECONDS = 15.0
 
