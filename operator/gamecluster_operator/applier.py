@@ -7,6 +7,7 @@ values, which the API server rewrites ("1000m" becomes "1").
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ from .lease import new_lease
 from .memory import Memory, Refusal
 from .news import News
 from .observed import Observed, is_owned
+from .owned import is_labelled, owned
 from .pods import Pods
 from .scaling import Plan
 from .spec import GameCluster, OperatorError, Problem
@@ -67,11 +69,12 @@ class Applier:
     now: float
     admin_namespaces: tuple[str, ...] = ()
     _began: float = field(default_factory=time.monotonic)
+    _adopted: list[str] = field(default_factory=list)
 
     async def apply(self, body: Object) -> Outcome:
         """One object that can't be written does not keep the others from it; but no pods without keys and Lease."""
         outcome = Outcome()
-        if await self._try(self._secret(), outcome) and await self._try(self._lease(outcome), outcome):
+        if await self._try(self._begin(outcome), outcome):
             plan = await self._plan(outcome)
             wanted = manifests.applied(self.cluster, plan.replicas, self.admin_namespaces)
             done = {obj["kind"]: await self._try(self._object(obj), outcome) for obj in wanted}
@@ -79,6 +82,12 @@ class Applier:
             if done["StatefulSet"]:
                 self._tell_scale(plan, body, outcome)
         return outcome
+
+    async def _begin(self, outcome: Outcome) -> None:
+        await self._secret()
+        await self._lease(outcome)
+        if self._adopted:
+            await self._take_over(outcome)
 
     async def _try(self, step: object, outcome: Outcome) -> bool:
         try:
@@ -133,10 +142,7 @@ class Applier:
         if self.observed.record is not None or await self._found("Lease", name) is not None:
             return
         self._no_strangers()
-        fresh = await self.kube.get("GameCluster", *self.cluster.key)
-        if fresh is None or fresh["metadata"]["uid"] != self.cluster.uid:
-            raise _NotNow("the GameCluster is being deleted")
-        known = status.last_known(fresh.get("status") or {})
+        known = status.last_known((await self._living()).get("status") or {})
         new = new_lease(known, self.observed.pods)
         if new is None:
             raise _NotNow(
@@ -146,6 +152,21 @@ class Applier:
         await self._create(manifests.vacant_lease(self.cluster, new.epoch, new.in_sync, begins))
         if not new.never_held:
             outcome.news.append(news.lease_restored(new.epoch))
+
+    async def _living(self) -> Object:
+        """The GameCluster, from the API server now. What is owned by one that goes would go with it."""
+        fresh = await self.kube.get("GameCluster", *self.cluster.key)
+        if fresh is None or fresh["metadata"]["uid"] != self.cluster.uid or "deletionTimestamp" in fresh["metadata"]:
+            raise _NotNow("the GameCluster is being deleted")
+        return fresh
+
+    async def _take_over(self, outcome: Outcome) -> None:
+        """What was adopted is looked at first: until then nobody knows how many pods there are, and who leads them."""
+        if self.observed.stateful_set is None:
+            await self._found("StatefulSet", self.cluster.name)
+        if "StatefulSet" in self._adopted:
+            outcome.news.append(news.adopted(self.cluster.uid))
+        raise _NotNow("what was left without an owner is taken over")
 
     async def _create(self, obj: Object) -> Object:
         id, wanted = (obj["kind"], obj["metadata"]["name"]), str(self.cluster.generation)
@@ -206,14 +227,23 @@ class Applier:
         owners = found["metadata"].get("ownerReferences") or []
         if any(o.get("kind") == "GameCluster" and o.get("name") == self.cluster.name for o in owners):
             raise _NotNow(f"{kind} {name} of an earlier GameCluster of this name is still being deleted")
-        if not owners and adopt is not None and adopt(found):  # type: ignore[operator]
-            meta = manifests.secret(self.cluster, str)["metadata"]
-            patch = {
-                "metadata": {"uid": found["metadata"]["uid"], **{k: meta[k] for k in ("labels", "ownerReferences")}}
-            }
-            return self._keep(await self.kube.merge(kind, self.cluster.namespace, name, patch))
+        if not owners and (is_labelled(found, self.cluster.name) or (adopt is not None and adopt(found))):  # type: ignore[operator]
+            return await self._adopt(found)
         text = f"{kind} {name} exists and belongs to something else: delete or rename it, or give this GameCluster another name"
         raise _Stuck(Problem("NameTaken", text))
+
+    async def _adopt(self, found: Object) -> Object:
+        """What has no owner, as after ``kubectl delete --cascade=orphan``: play goes on there."""
+        await self._living()
+        kind, meta = found["kind"], found["metadata"]
+        ours = owned(found["apiVersion"], kind, self.cluster, meta["name"], "mesh")["metadata"]
+        condition = {key: meta[key] for key in ("uid", "resourceVersion")}
+        labels = ours["labels"] | (meta.get("labels") or {})  # a Secret that was restored by hand may have none
+        patch = {"metadata": {**condition, "labels": labels, "ownerReferences": ours["ownerReferences"]}}
+        merge = functools.partial(self.kube.merge, kind, self.cluster.namespace, meta["name"], patch)
+        adopted = await self._patiently((kind, meta["name"]), "adopted", merge)
+        self._adopted.append(kind)
+        return self._keep(adopted)
 
     async def _prune(self, wanted: list[Object]) -> None:
         """What we made and do not want any more: pods' own Services and routes, the NetworkPolicy."""

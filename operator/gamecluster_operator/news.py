@@ -34,6 +34,11 @@ def created(replicas: int, image: str) -> News:
     return News("Created", f"created the StatefulSet, Services, Lease and Secret for {replicas} pods of {image}", "")
 
 
+def adopted(uid: str) -> News:
+    text = "took over the StatefulSet, its pods, Lease and Secret, which an earlier GameCluster left without an owner: play goes on"
+    return News("Adopted", text, uid)
+
+
 def scaled(before: int, after: int, generation: int) -> News:
     return News("Scaled", f"from {before} to {after} pods", f"{generation}/{before}/{after}")
 

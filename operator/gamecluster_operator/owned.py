@@ -26,3 +26,9 @@ def owned(api_version: str, kind: str, cluster: GameCluster, name: str, componen
             "ownerReferences": [owner],
         },
     }
+
+
+def is_labelled(obj: Object, cluster: str) -> bool:
+    """Made by the operator for a GameCluster of this name."""
+    found = obj["metadata"].get("labels") or {}
+    return (found.get(names.INSTANCE), found.get(names.MANAGED_BY)) == (cluster, names.FIELD_MANAGER)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import replace
 
 import pytest
 
 from gamecluster_operator import labels as names
-from gamecluster_operator.kube import Refused, Unavailable
+from gamecluster_operator.kube import Conflict, Refused, Unavailable
 from gamecluster_operator.labels import Object
 from gamecluster_operator.observed import Failover
 
@@ -204,6 +205,52 @@ async def test_a_cluster_made_anew_waits_until_the_earlier_one_is_gone() -> None
             world.kube.remove(kind, name)
     await world.settle()
     assert world.kube.one("Lease", "arena-gamestate")["metadata"]["annotations"][names.NEVER_HELD] == "true"
+
+
+def orphan(world: World) -> None:
+    """``kubectl delete --cascade=orphan``: Kubernetes takes the owner from all that the GameCluster owns."""
+    for kind in OWNED:
+        for name in world.kube.names(kind):
+            left = copy.deepcopy(world.kube.one(kind, name))
+            del left["metadata"]["ownerReferences"]
+            world.kube.put(left)
+
+
+async def test_what_an_earlier_one_left_without_an_owner_is_taken_over_and_play_goes_on() -> None:
+    world = World()
+    await world.play()
+    before, kept = world.record, {uid for uid in world.pods.tells}
+    orphan(world)
+    world.kube.remove("GameCluster", "arena")
+    world.kube.put(game_cluster(uid="another", replicas=2))
+    await world.look()
+    assert world.kube.one("StatefulSet", "arena")["spec"]["replicas"] == 3, "first it is seen who leads"
+    await world.settle()
+    for kind in OWNED:
+        for name in world.kube.names(kind):
+            owners = world.kube.one(kind, name)["metadata"]["ownerReferences"]
+            assert [owner["uid"] for owner in owners] == ["another"], (kind, name)
+    assert (world.record, {uid for uid in world.pods.tells}) == (before, kept)
+    assert world.kube.one("StatefulSet", "arena")["spec"]["replicas"] == 2
+    assert world.condition("Ready") == ("True", "Serving") and world.condition("Stalled")[0] == "False"
+    assert world.events.count("Created") == 1, "of the earlier one"
+    assert {"Adopted", "Scaled"} <= set(world.events) and "TotalLoss" not in world.events
+
+
+async def test_one_that_is_being_deleted_takes_nothing_over() -> None:
+    world = World()
+    await world.play()
+    orphan(world)
+    body = copy.deepcopy(world.kube.one("GameCluster", "arena"))
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world.kube.put(body)
+    for (kind, _, _), obj in world.kube.objects.items():
+        if kind != "GameCluster":  # of which the watch has not told yet
+            world.store.put(obj)
+    world.kube.writes.clear()
+    with pytest.raises(Conflict):  # of its status
+        await world.reconciler.reconcile(("games", "arena"))
+    assert [(verb, kind) for verb, kind, _ in world.kube.writes if kind in OWNED] == []
 
 
 # --- specs that can't be done -----------------------------------------------------------------------------------------
