@@ -26,6 +26,8 @@ class Game:
 
     tick_rate: ClassVar[int] = 0
     """How often ``tick`` runs, in Hz; 0: never."""
+    patch_rate: ClassVar[int] = 30
+    """How many patches of the state clients are sent at most, in Hz; 0: one for every commit."""
     leave_after_seconds: ClassVar[float] = 30
     """How long a player whose connection is lost stays; a return within it runs neither ``leave`` nor ``join``."""
     random: random.Random
@@ -79,8 +81,10 @@ def _check_class(cls: type[Game]) -> None:
     for name in ("random", "broadcast"):
         if name in vars(cls):
             raise DefinitionError(f"{who}.{name}: Game itself has {name}; call it otherwise")
-    if type(cls.tick_rate) is not int or not 0 <= cls.tick_rate <= 1000:
-        raise DefinitionError(f"{who}.tick_rate: expected an int from 0 to 1000 (Hz), got {cls.tick_rate!r}")
+    for name in ("tick_rate", "patch_rate"):
+        rate = getattr(cls, name)
+        if type(rate) is not int or not 0 <= rate <= 1000:
+            raise DefinitionError(f"{who}.{name}: expected an int from 0 to 1000 (Hz), got {rate!r}")
     if type(cls.leave_after_seconds) not in (int, float) or not 0 <= cls.leave_after_seconds < float("inf"):
         raise DefinitionError(f"{who}.leave_after_seconds: expected 0 or more seconds, got {cls.leave_after_seconds!r}")
     check_method(cls, "join", 1, "(self, player)")

@@ -39,6 +39,7 @@ class Runtime:
         if not (isinstance(game_class, type) and hasattr(game_class, "_tables") and hasattr(game_class, "_rules")):
             raise DefinitionError(f"{getattr(game_class, '__name__', game_class)} is not a class derived from Game")
         self.tick_rate: int = game_class.tick_rate
+        self.patch_rate: int = game_class.patch_rate
         self.leave_after_seconds: float = game_class.leave_after_seconds
         self._class, self._rules, self._raise_errors = game_class, game_class._rules, raise_errors
         self._journal = Journal()
@@ -82,6 +83,7 @@ class Runtime:
         return {
             "game": self._class.__name__,
             "tick_rate": self.tick_rate,
+            "patch_rate": self.patch_rate,
             "leave_after_seconds": self.leave_after_seconds,
             "tables": {name: table._schema() for name, table in self._journal.tables.items()},
             "events": {event: rule.schema() for event, rule in sorted(self._rules.items())},

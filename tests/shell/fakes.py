@@ -16,16 +16,43 @@ from gamecluster.shell.clients import Hub
 from gamecluster.shell.connection import Connection
 
 
+class FakeTimer:
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when, self.callback, self.is_cancelled = when, callback, False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
 class FakeClock:
     def __init__(self) -> None:
         self.now = 1000.0
         self._soon: list[Callable[[], None]] = []
+        self._timers: list[FakeTimer] = []
 
     def time(self) -> float:
         return self.now
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._soon.append(callback)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> FakeTimer:
+        self._timers.append(FakeTimer(when, callback))
+        return self._timers[-1]
+
+    @property
+    def timers(self) -> list[FakeTimer]:
+        """Those that are yet to go off, the next one first."""
+        return sorted((t for t in self._timers if not t.is_cancelled), key=lambda timer: timer.when)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and every timer goes off when it is due."""
+        end = self.now + seconds
+        while self.timers and (timer := self.timers[0]).when <= end:
+            self._timers.remove(timer)
+            self.now = max(self.now, timer.when)
+            timer.callback()
+        self.now = end
 
     def turn(self) -> None:
         """One turn of the event loop."""

@@ -59,13 +59,13 @@ class Room(Channel):
 class Stage:
     """A hub and what is around it."""
 
-    def __init__(self, backend: FakeBackend | None = None, **settings: Any) -> None:
+    def __init__(self, backend: FakeBackend | None = None, patch_rate: int = 0, **settings: Any) -> None:
         self.clock = FakeClock()
         self.backend = backend or FakeBackend()
         self.metrics = Metrics()
         self.tokens = Tokens(KEY, "arena", wall_clock=lambda: 1.7e9)
         made = Settings(node="arena-0", name="arena", **settings)
-        self.hub = Hub(made, self.backend, [Room], self.tokens, self.metrics, self.clock)
+        self.hub = Hub(made, self.backend, [Room], self.tokens, self.metrics, self.clock, patch_rate)
 
     def client(self, vsn: Vsn = Vsn.V2, token: str | None = None) -> FakeClient:
         socket = FakeSocket(self.clock)

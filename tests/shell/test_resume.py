@@ -15,7 +15,8 @@ from tests.shell.rejoin_bytes import rejoin
 from gamecluster.core import events as happened
 from gamecluster.core.messages import Entry, Op, Position, Tables
 from gamecluster.core.replication import HISTORY, Log, apply
-from gamecluster.shell.resume import FEWEST_OPS, merged, missed
+from gamecluster.shell.patches import Merged
+from gamecluster.shell.resume import FEWEST_OPS, missed
 
 KEYS = [f"p{n}" for n in range(5)]
 fields = st.dictionaries(st.sampled_from("xyz"), st.integers(0, 9), max_size=3)
@@ -44,7 +45,7 @@ def logged(history: list[list[Op]], epochs: list[int] | None = None) -> tuple[Lo
 @given(st.lists(some_ops, max_size=20), st.lists(some_ops, max_size=20))
 def test_merged_ops_do_what_all_of_them_did_and_are_never_more(before: list[Op], ops: list[Op]) -> None:
     start = changed({}, before)
-    short = merged(ops)
+    short = Merged(ops).ops()
     assert changed(start, short) == changed(start, ops)
     assert len(short) <= len(ops)
     assert len(short) <= 2 * len({(table, key) for table, key, _ in ops})
@@ -53,7 +54,7 @@ def test_merged_ops_do_what_all_of_them_did_and_are_never_more(before: list[Op],
 @given(st.lists(some_ops, max_size=20), st.integers(0, 20))
 def test_ops_that_are_seen_twice_change_nothing_more(ops: list[Op], known: int) -> None:
     """So it does no harm that a client's copy has a part of them already."""
-    assert changed(changed({}, ops[:known]), merged(ops)) == changed({}, ops)
+    assert changed(changed({}, ops[:known]), Merged(ops).ops()) == changed({}, ops)
 
 
 @given(histories)

@@ -22,6 +22,7 @@ from .game_topic import GAME, GameTopic
 from .joins import Tokens
 from .metrics import Metrics
 from .outbox import ClientSocket, Flusher, Outbox, text_frame
+from .patches import Timer
 from .topics import Topics
 
 GOING_AWAY, BAD_DATA, RESTARTING = 1001, 1007, 1012
@@ -36,9 +37,11 @@ class Clock(Protocol):
 
     def call_soon(self, callback: Callable[[], None], /) -> object: ...
 
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer: ...
+
 
 class Hub:
-    """All is called on the event loop. ``drain`` and lost sockets apart, no client can affect another."""
+    """All is called on the event loop. ``drain`` and lost sockets apart, no client can affect another. ``patch_rate``: the game's."""
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Hub:
         tokens: Tokens,
         metrics: Metrics,
         clock: Clock,
+        patch_rate: int = 0,
     ) -> None:
         self._rate = settings.limit_messages_per_second
         self._limit = settings.limit_connections
@@ -57,7 +61,7 @@ class Hub:
         self._flusher = Flusher(clock.call_soon)
         self._connections: dict[int, Connection] = {}
         self._topics = Topics(self._drop)
-        self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform)
+        self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate)
         self._channels = ChannelTopics(channels, backend, self._topics, self._perform)
         self._numbers = 0
         self._counted = 0
@@ -145,6 +149,8 @@ class Hub:
     # --- from the node -----------------------------------------------------------------------------------------------
 
     def deliver(self, effect: Deliver) -> None:
+        if effect.topic == GAME:
+            self._game.flush_patches()
         self._metrics.messages_out.inc(self._topics.fan_out(effect.topic, effect.event, effect.payload))
 
     def deliver_patch(self, effect: DeliverPatch) -> None:

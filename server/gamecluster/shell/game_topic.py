@@ -6,12 +6,13 @@ from msgspec import Struct
 
 from ..core.effects import Answer, DeliverPatch, DeliverState
 from ..core.events import PlayerJoined, PlayerLeft, PlayerMoved
-from ..core.messages import Fields, Position
+from ..core.messages import Fields, Op, Position
 from ..phoenix.codec import Ref, encode_json
 from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
 from .joins import Tokens, Unwelcome, checked, read_join, take_count
 from .metrics import Metrics
+from .patches import Clock, Patches
 from .resume import Welcome
 from .topics import Topics
 
@@ -31,7 +32,16 @@ class _Waiting(Struct, frozen=True):
 
 
 class GameTopic:
-    def __init__(self, backend: Backend, topics: Topics, tokens: Tokens, metrics: Metrics, perform: Perform) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        topics: Topics,
+        tokens: Tokens,
+        metrics: Metrics,
+        perform: Perform,
+        clock: Clock,
+        patch_rate: int,
+    ) -> None:
         self._backend = backend
         self._topics = topics
         self._tokens = tokens
@@ -40,6 +50,7 @@ class GameTopic:
         self._requests = 0
         self._waiting: dict[int, _Waiting] = {}
         self._game = Welcome(backend)
+        self._patches = Patches(patch_rate, clock, self._send_patch)
 
     # --- from a client
 
@@ -96,13 +107,16 @@ class GameTopic:
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
         if self._topics.has(GAME):
-            payload = {"epoch": effect.epoch, "seq": effect.seq, "ops": effect.ops}
-            self._fan_out_game(effect.epoch, effect.seq, "patch", payload)
+            self._patches.add(Position(effect.epoch, effect.seq), effect.ops)
 
     def deliver_state(self, effect: DeliverState) -> None:
+        self._patches.drop()
         if self._topics.has(GAME):
-            payload = {"epoch": effect.epoch, "seq": effect.seq, "state": self._game.state()}
-            self._fan_out_game(effect.epoch, effect.seq, "state", payload)
+            self._fan_out_game(Position(effect.epoch, effect.seq), "state", {"state": self._game.state()})
+
+    def flush_patches(self) -> None:
+        """An event of the game is about to be told: what was committed before comes first."""
+        self._patches.flush()
 
     def replace(self, connection: Connection, player: str) -> None:
         """The player has joined by another connection."""
@@ -136,7 +150,10 @@ class GameTopic:
         connection.waiting += 1
         return request
 
-    def _fan_out_game(self, epoch: int, seq: int, event: str, payload: Fields) -> None:
+    def _send_patch(self, position: Position, ops: list[Op]) -> None:
+        self._fan_out_game(position, "patch", {"ops": ops})
+
+    def _fan_out_game(self, at: Position, event: str, payload: Fields) -> None:
         """A client never sees a position below that of its join's answer."""
-        sent = self._topics.fan_out(GAME, event, encode_json(payload), Position(epoch, seq))
-        self._metrics.messages_out.inc(sent)
+        data = encode_json({"epoch": at.epoch, "seq": at.seq, **payload})
+        self._metrics.messages_out.inc(self._topics.fan_out(GAME, event, data, at))

@@ -13,7 +13,7 @@ Ops set fields and delete keys, so it does no harm to see one twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ from msgspec import Raw
 
 from ..core.messages import Entry, Fields, Op, Position, Tables
 from ..phoenix.codec import encode_json
+from .patches import Merged
 
 FEWEST_OPS = 64
 """So many are looked through, however small the state is."""
@@ -94,20 +95,4 @@ def missed(history: History, since: Position, tables: Tables) -> list[Op] | None
         ops += [op for op in entry.ops if not op[0].startswith("$")]
         if len(ops) > most:
             return None
-    return merged(ops)
-
-
-def merged(ops: Iterable[Op]) -> list[Op]:
-    """The same change with at most one deletion and one setting of fields for each key."""
-    latest: dict[tuple[str, str], list[Fields | None]] = {}
-    for table, key, fields in ops:
-        before = latest.get((table, key))
-        if fields is None:
-            latest[table, key] = [None]
-        elif before is None:
-            latest[table, key] = [fields]
-        elif before[-1] is None:
-            before.append(fields)
-        else:
-            before[-1] = {**before[-1], **fields}
-    return [(table, key, fields) for (table, key), changes in latest.items() for fields in changes]
+    return Merged(ops).ops()
