@@ -93,6 +93,7 @@ class LeaseApi:
             None  # what the Lease said before somebody deleted or lowered it, until it is held again
         )
         self._history: list[tuple[float, Record]] = []
+        self._told = 0  # the newest version that anybody was told of
 
     @property
     def record(self) -> Record:
@@ -116,6 +117,7 @@ class LeaseApi:
 
     def _read(self, tell: Tell) -> None:
         record = None if self.store.deleted else self.record
+        self._told = record.version if record else self._told
         self._clock.at(self._clock.now + self._way(), tell, RecordRead(record))
 
     def write(self, writer: Incarnation, request: int, record: Record, tell: Tell) -> None:
@@ -154,6 +156,7 @@ class LeaseApi:
                 self._clock.at(now + 0.1 + self._way(), write.tell, RecordConflicted(request))
             case _:
                 answer = RecordConflicted(request) if version is None else RecordWritten(request, version)
+                self._told = version or self._told
                 self._clock.at(now + self._way(), write.tell, answer)
 
     def delete(self) -> bool:
@@ -183,10 +186,11 @@ class LeaseApi:
             self.store.record = Record(self._next_version(), None, epoch, self.lost.in_sync)
 
     def lower(self) -> bool:
-        """Somebody lowers the epoch by hand."""
+        """Somebody lowers the epoch by hand. What nobody was told of was in no force, and nobody can tell that it was undone."""
         if self.store.deleted or self.record.holder is None or self.record.epoch < 2:
             return False
-        self.lost = self.lost or self.record
+        told = [record for _, record in self._history if record.version <= self._told]
+        self.lost = self.lost or (told[-1] if told else self.record)
         self.store.record = replace(
             self.record, version=self._next_version(), epoch=self._random.randrange(1, self.record.epoch)
         )
