@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-START_SECONDS = 30.0
+START_SECONDS = STOP_SECONDS = 30.0
 
 
 def free_port() -> int:
@@ -33,12 +33,18 @@ class Server:
     """One server process of a test's own: it can be stopped, continued, killed and started again on its port."""
 
     def __init__(
-        self, command: list[str], url: str, check: Callable[[], bool], as_user: tuple[int, int] | None
+        self,
+        command: list[str],
+        url: str,
+        check: Callable[[], bool],
+        as_user: tuple[int, int] | None,
+        crash: signal.Signals = signal.SIGKILL,
     ) -> None:
         self.url = url
         self._command = command
         self._check = check
         self._as_user = as_user
+        self._crash = crash
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -69,8 +75,8 @@ class Server:
     def stop(self) -> None:
         if self._process is not None:
             self.signal(signal.SIGCONT)
-            self._process.send_signal(signal.SIGQUIT)  # PostgreSQL: as a crash, but with an end to all its processes
-            self._process.wait(10)
+            self._process.send_signal(self._crash)
+            self._process.wait(STOP_SECONDS)
             self._process = None
 
 
@@ -135,7 +141,8 @@ def postgresql_server(folder: Path) -> Iterator[Server]:
     def answers() -> bool:
         return subprocess.run([program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0
 
-    server = Server([program("postgres"), "-D", str(data), *options], url, answers, user)
+    # as a crash, but with an end to all of PostgreSQL's processes
+    server = Server([program("postgres"), "-D", str(data), *options], url, answers, user, signal.SIGQUIT)
     try:
         server.start()
         yield server
