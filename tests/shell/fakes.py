@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -69,8 +69,8 @@ class FakeSocket:
         self.closed: tuple[int, str] | None = None
         self.aborted = False
 
-    def write(self, frames: Sequence[bytes]) -> None:
-        self.writes.append(list(frames))
+    def write(self, data: bytes) -> None:
+        self.writes.append(list(frames_of(data)))
 
     def is_writable(self) -> bool:
         return self.writable
@@ -117,16 +117,24 @@ class FakeBackend:
         return self.of(Published)
 
 
+def frames_of(data: bytes) -> Iterator[bytes]:
+    """Unmasked frames, as they follow each other."""
+    at = 0
+    while at < len(data):
+        size, start = data[at + 1], at + 2
+        if size == 126:
+            size, start = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+        elif size == 127:
+            size, start = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+        assert start + size <= len(data), "a frame is cut off"
+        yield data[at : start + size]
+        at = start + size
+
+
 def payload_of(frame: bytes) -> Any:
-    """The JSON in an unmasked text frame."""
-    assert frame[0] == 0x81
-    size, start = frame[1], 2
-    if size == 126:
-        size, start = int.from_bytes(frame[2:4], "big"), 4
-    elif size == 127:
-        size, start = int.from_bytes(frame[2:10], "big"), 10
-    assert len(frame) == start + size
-    return json.loads(frame[start:])
+    """The JSON in an unmasked text frame, which is one frame."""
+    assert list(frames_of(frame)) == [frame] and frame[0] == 0x81
+    return json.loads(frame[{126: 4, 127: 10}.get(frame[1], 2) :])
 
 
 class FakeClient:
@@ -139,7 +147,7 @@ class FakeClient:
         self.socket = socket
 
     def say(self, *frame: Any) -> list[Any]:
-        self.hub.received(self.connection, json.dumps(list(frame)))
+        self.hub.received(self.connection, json.dumps(list(frame)).encode())
         return self.hear()
 
     def hear(self) -> list[Any]:

@@ -652,7 +652,7 @@ def test_whatever_clients_do_the_hub_goes_on_and_keeps_nothing_of_those_who_left
         asked = [e for e in stage.backend.events if isinstance(e, (PlayerJoined, PlayerMoved))]
         match what:
             case "says":
-                stage.hub.received(clients[index].connection, frame)
+                stage.hub.received(clients[index].connection, frame.encode())
             case "answers" | "refuses" if index < len(asked):
                 request = asked[index]
                 is_join = what == "answers" and isinstance(request, PlayerJoined)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +15,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.view import ClusterView
-from ..phoenix.codec import ProtocolError, Vsn, parse_vsn
+from ..phoenix.codec import ProtocolError, parse_vsn
 from ..settings import Settings
 from .clients import Hub
-from .sockets import SCOPE_KEY
+from .sockets import DETACH
 
 SUBPROTOCOL = "phoenix"
 TOKEN_SUBPROTOCOL = "base64url.bearer.phx."
-UNSUPPORTED_DATA = 1003
-FRAMES_IN_A_ROW = 16
-"""Of one client, until the others get their turn."""
 
 
 def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> FastAPI:
-    """The ASGI application; to be served with ``sockets.GameSocket`` as uvicorn's WebSocket protocol."""
+    """The ASGI application; to be served with ``sockets.Upgrade`` as uvicorn's WebSocket protocol."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if path := own_path(settings.url):
         app.add_middleware(_Under, path=path)
@@ -51,7 +47,8 @@ def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> F
         vsn = parse_vsn(websocket.query_params.get("vsn"))
         offered = websocket.scope["subprotocols"]
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await _serve(websocket, hub, vsn, connection_token(websocket.query_params, offered))
+        token = connection_token(websocket.query_params, offered)
+        websocket.scope["extensions"][DETACH](lambda wire: hub.connect(wire, vsn, token))
 
     @app.websocket("/{path:path}")
     async def elsewhere(websocket: WebSocket, path: str) -> None:
@@ -118,24 +115,6 @@ def _refusal(websocket: WebSocket, settings: Settings, hub: Hub) -> Response | N
         text = f"this node has its {settings.limit_connections} connections: try another\n"
         return PlainTextResponse(text, status_code=503, headers={"Retry-After": "5"})
     return None
-
-
-async def _serve(websocket: WebSocket, hub: Hub, vsn: Vsn, token: str | None) -> None:
-    socket = websocket.scope["extensions"][SCOPE_KEY]["socket"]
-    connection = hub.connect(socket, vsn, token)
-    socket.on_writable = connection.outbox.flush
-    frames = 0
-    try:
-        while (message := await websocket.receive())["type"] != "websocket.disconnect":
-            if (text := message.get("text")) is None:
-                hub.refuse(connection, UNSUPPORTED_DATA, "binary frames are not served: send text frames")
-            else:
-                hub.received(connection, text)
-            frames += 1
-            if frames % FRAMES_IN_A_ROW == 0:
-                await asyncio.sleep(0)
-    finally:
-        hub.disconnected(connection)
 
 
 class _Under:

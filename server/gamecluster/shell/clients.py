@@ -25,7 +25,7 @@ from .outbox import ClientSocket, Flusher, Outbox, text_frame
 from .patches import Timer
 from .topics import Topics
 
-GOING_AWAY, BAD_DATA, RESTARTING = 1001, 1007, 1012
+GOING_AWAY, UNSUPPORTED_DATA, BAD_DATA, RESTARTING = 1001, 1003, 1007, 1012
 
 log = logging.getLogger("gamecluster.clients")
 
@@ -85,6 +85,7 @@ class Hub:
         now = self._clock.time()
         self._numbers = number = self._numbers + 1
         connection = Connection(
+            self,
             number,
             socket,
             Session(vsn, self._serves, now),
@@ -115,10 +116,9 @@ class Hub:
         else:
             self._perform(connection, session.refuse(message, {"reason": "rate limited"}))
 
-    def refuse(self, connection: Connection, code: int, reason: str) -> None:
-        """The client sent what is not to be read."""
+    def received_binary(self, connection: Connection, data: bytes) -> None:
         if connection.is_open:
-            self._close(connection, code, reason)
+            self._close(connection, UNSUPPORTED_DATA, "binary frames are not served: send text frames")
 
     def disconnected(self, connection: Connection) -> None:
         """The socket is gone. Harmless if that is known."""

@@ -29,6 +29,8 @@ class Backend(Protocol):
 class Bucket:
     """``rate`` messages a second; bursts of twice that."""
 
+    __slots__ = ("_at", "_rate", "_tokens")
+
     def __init__(self, rate: float, now: float) -> None:
         self._rate = rate
         self._tokens = 2 * rate
@@ -43,12 +45,44 @@ class Bucket:
         return True
 
 
+class Owner(Protocol):
+    """``clients.Hub``, as far as a connection tells it what came from its socket."""
+
+    def received(self, connection: Connection, data: bytes) -> None: ...
+
+    def received_binary(self, connection: Connection, data: bytes) -> None: ...
+
+    def disconnected(self, connection: Connection) -> None: ...
+
+
 class Connection:
-    """``token``: given at the handshake, for a join of ``game`` that brings none."""
+    """``token``: given at the handshake, for a join of ``game`` that brings none. A ``sockets.Client``."""
+
+    __slots__ = (
+        "bucket",
+        "channels",
+        "is_open",
+        "number",
+        "outbox",
+        "owner",
+        "players",
+        "session",
+        "socket",
+        "token",
+        "waiting",
+    )
 
     def __init__(
-        self, number: int, socket: ClientSocket, session: Session, outbox: Outbox, bucket: Bucket, token: str | None
+        self,
+        owner: Owner,
+        number: int,
+        socket: ClientSocket,
+        session: Session,
+        outbox: Outbox,
+        bucket: Bucket,
+        token: str | None,
     ) -> None:
+        self.owner = owner
         self.number = number
         self.socket = socket
         self.session = session
@@ -62,6 +96,18 @@ class Connection:
         """By the number that the session gave the join."""
         self.waiting = 0
         """Requests that the node has not answered yet."""
+
+    def text(self, data: bytes) -> None:
+        self.owner.received(self, data)
+
+    def binary(self, data: bytes) -> None:
+        self.owner.received_binary(self, data)
+
+    def writable(self) -> None:
+        self.outbox.flush()
+
+    def lost(self) -> None:
+        self.owner.disconnected(self)
 
 
 Perform = Callable[[Connection, Iterable[Output]], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 MAX_FRAMES = 4096
@@ -11,16 +11,19 @@ MAX_BYTES = 1_048_576
 
 
 class ClientSocket(Protocol):
-    """One client's accepted WebSocket, as this node needs it. Nothing here waits; after the end, all does nothing."""
+    """One client's accepted WebSocket, as this node needs it. Nothing here waits."""
 
     heard_at: float
     """When any bytes of the client came last, on the loop's clock."""
 
-    def write(self, frames: Sequence[bytes]) -> None:
-        """Ready WebSocket frames (``text_frame``), in order."""
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Takes ready WebSocket frames (``text_frame``), end to end. Only while ``is_writable``."""
+        ...
 
     def is_writable(self) -> bool:
-        """False while the kernel's and the transport's buffers are full."""
+        """False while the kernel's and the transport's buffers are full, and after the end."""
+        ...
 
     def close(self, code: int, reason: str) -> None:
         """Says goodbye. Never with 1000: a Phoenix client would not come back."""
@@ -85,4 +88,4 @@ class Outbox:
         """Writes what waits, unless the client is behind."""
         if self._frames and self._socket.is_writable():
             frames, self._frames, self._bytes = self._frames, [], 0
-            self._socket.write(frames)
+            self._socket.write(frames[0] if len(frames) == 1 else b"".join(frames))

@@ -36,7 +36,7 @@ from .joins import Tokens, player_key
 from .lease import Lease, MemoryLease, open_lease
 from .mesh import Mesh
 from .metrics import Metrics
-from .sockets import GameSocket
+from .sockets import Upgrade
 from .storage import Storage, StorageError, kept_by, open_storage
 
 DRAIN_SECONDS = 20.0
@@ -235,7 +235,7 @@ def _server(app: FastAPI, settings: Settings) -> uvicorn.Server:
         uvicorn.Config(
             app,
             http="httptools",
-            ws=GameSocket,
+            ws=Upgrade,
             ws_max_size=settings.limit_frame_bytes,
             ws_per_message_deflate=False,
             ws_ping_interval=None,  # the protocol has its own heartbeat, and its own 60 s of silence
