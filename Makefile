@@ -8,7 +8,7 @@ MINUTES ?= 10
 scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e tests play check | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
 
 setup: .venv/ready ## the virtual environment .venv, with everything for development
 .venv/ready: pyproject.toml constraints.txt
@@ -47,8 +47,11 @@ campaign: setup ## N=100: kill and stop the leader's process in turn so many tim
 stalls: setup ## MINUTES=10: every node's loop stalls for 200 ms now and then; nobody may be accused
 	$(bin)/python -m tests.process.stalls --minutes $(MINUTES)
 
+bench: setup ## what is measured in docs/performance.md, beside a program in C that sends the same bytes: five minutes on two idle cores
+	$(bin)/python -m bench
+
 up: setup ## a local cluster with the demo game
 	$(bin)/gamecluster up
 
-.PHONY: help setup check test apiserver e2e simulate kills campaign stalls up
+.PHONY: help setup check test apiserver e2e simulate kills campaign stalls bench up
 .DEFAULT_GOAL := help

@@ -1,0 +1,113 @@
+"""``python -m bench``: see docs/performance.md. Exit code 1: a message was lost, doubled or out of order; 2: a server did not start."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from .build import BuildError
+from .run import LOAD_CORE, SERVER_CORE, Failed, Run, can_pin, rounds
+from .scenarios import NAMED, SCENARIOS, Scenario
+from .servers import PEER_SERVERS, NotStarted, Server, another
+from .table import remarks, table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    scenarios = [NAMED[name] for name in options.scenarios] or list(SCENARIOS)
+    peers = [PEER_SERVERS[name] for name in options.peers]
+    more = [another(tree.resolve()) for tree in options.against]
+    print(conditions(options.rounds), flush=True)
+    wrong = failed = 0
+    for scenario in scenarios:
+        chosen = scenario.lasting(options.seconds) if options.seconds else scenario
+        servers = [*chosen.servers, *(more + peers if chosen.with_peers else [])]
+        runs, failures = measured(chosen, servers, options.rounds)
+        wrong += sum(run.measured.wrong for run in runs)
+        failed += failures
+        if options.json:
+            with options.json.open("ab") as file:
+                file.writelines(line(run) for run in runs)
+    return 2 if failed else 1 if wrong else 0
+
+
+def measured(scenario: Scenario, servers: Sequence[Server], count: int) -> tuple[list[Run], int]:
+    """Measures, and prints. Returns the runs, and how many servers failed and are left out."""
+    print(f"\n## {scenario.name}: {scenario.text}\n", flush=True)
+    runs: list[Run] = []
+    failures: list[str] = []
+    try:
+        runs += rounds(scenario, servers, count)
+    except (NotStarted, Failed, BuildError) as error:
+        failures.append(str(error))
+    if runs:
+        print(table(runs))
+    for line_ in [*remarks(runs), *failures]:
+        print(f"\n**{line_}**")
+    if runs:
+        averages = [run.load_average for run in runs]
+        print(f"\nLoad average before each run: {min(averages):.1f} to {max(averages):.1f}.", flush=True)
+    return runs, len(failures)
+
+
+def conditions(count: int) -> str:
+    """What has to be told with every figure."""
+    cores = f"server on core {SERVER_CORE}, load generator on core {LOAD_CORE}" if can_pin() else "nothing is pinned"
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({_processor()}), Linux {platform.release()}, load average "
+        f"{os.getloadavg()[0]:.1f}; loopback, {cores}; medians of {count} interleaved rounds (lowest–highest). "
+        "Sizes are those of the application's message, without the protocol's envelope."
+    )
+
+
+def line(run: Run) -> bytes:
+    """One run as JSON."""
+    told = {
+        "scenario": run.scenario.name,
+        "server": run.server.name,
+        "round": run.round,
+        "load_average": run.load_average,
+    }
+    return msgspec.json.encode(told | msgspec.to_builtins(run.measured)) + b"\n"
+
+
+def _processor() -> str:
+    for text in Path("/proc/cpuinfo").read_text().splitlines():
+        if text.startswith("model name"):
+            return text.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures GameCluster beside the limit and its peers."
+    )
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=f"default: all of {' '.join(NAMED)}", choices=[*NAMED, []]
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of each run, instead of the scenario's own")
+    parser.add_argument(
+        "--peers", nargs="*", default=[], choices=list(PEER_SERVERS), metavar="PEER", help=" ".join(PEER_SERVERS)
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="another checkout of this project, measured too",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="appends every run as a line of JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
