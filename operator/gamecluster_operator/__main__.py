@@ -17,11 +17,10 @@ from types import CoroutineType
 from typing import Any
 
 import kopf
-from lightkube import ConfigError
 
 from . import handlers, health
 from .candidate import Candidate, new_identity
-from .kube import Fenced, Kube, LightKube
+from .kube import ConfigError, Fenced, Kube, RestKube
 from .pods import AdminPods, Pods
 from .queue import WorkQueue
 from .reconciler import Reconciler
@@ -50,7 +49,7 @@ def main() -> int:
 
 async def run(settings: Settings) -> int:
     """Until SIGTERM or SIGINT (returns 0), or until something ends that should not, or another replica leads (returns 1)."""
-    kube, pods, stop = LightKube(), AdminPods(), asyncio.Event()
+    kube, pods, stop = RestKube(), AdminPods(), asyncio.Event()
     candidate = None
     if settings.leader_election:
         candidate = Candidate(kube, settings.lease_namespace or kube.namespace, new_identity())

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx2
-from lightkube import ApiError, AsyncClient
-from lightkube.generic_resource import GenericNamespacedResource, create_api_info, create_namespaced_resource
-from lightkube.types import PatchType
+import aiohttp
+import kopf
+import msgspec
 
 from .labels import FIELD_MANAGER, Object
 from .spec import OperatorError
+from .store import trim
 
 TIMEOUT_SECONDS = 10.0
+PAGE = 250
+"""Objects of a list in one answer: more take more memory, for a moment."""
+JSON, APPLY, MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
+
+
+class ConfigError(OperatorError):
+    """It is not known where the API server is, or who asks."""
 
 
 class KubeError(OperatorError):
@@ -47,7 +55,8 @@ class Kube(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
 
     async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
-        """Everything of a kind (``namespace`` None: everywhere), and the version of the list."""
+        """Everything of a kind (``namespace`` None: everywhere), at least as much of each as ``store.trim`` keeps; and the version of
+        the list."""
         ...
 
     async def create(self, obj: Object) -> Object: ...
@@ -97,49 +106,68 @@ OPTIONAL = ("HTTPRoute", "BackendConfig")
 """Kinds that not every API server has."""
 
 
-class LightKube:
-    """Kube over lightkube. Its configuration: in the cluster the pod's own, else ``KUBECONFIG``, else ``~/.kube/config``."""
+Login = kopf.ConnectionInfo
 
-    def __init__(self, client: AsyncClient | None = None) -> None:
-        timeout = httpx2.Timeout(TIMEOUT_SECONDS)
-        self._client = client or AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout)
+
+def login(**kwargs: Any) -> Login:
+    """In the cluster the pod's own credentials, else ``KUBECONFIG``, else ``~/.kube/config``. Raises ConfigError."""
+    kwargs = {"settings": kopf.OperatorSettings(), **kwargs}
+    try:
+        found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    except (kopf.LoginError, OSError, LookupError, ValueError) as error:
+        raise ConfigError(str(error) or type(error).__name__) from error
+    if found is None:
+        raise ConfigError("there is neither a service account nor a kubeconfig")
+    return found
+
+
+class RestKube:
+    """Kube over HTTP, with the credentials that ``login`` finds. Nothing is tried again but what was refused with an old token."""
+
+    def __init__(self, login: Callable[[], Login] = login) -> None:
+        """Within an event loop. Raises ConfigError."""
+        self._login = login
+        self._found = login()
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._found.as_ssl_context())
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=self._found.trust_env)
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         try:
-            return await self._call(kind, self._client.get(_resource(kind), name, namespace=namespace))
+            return _complete(kind, await self._ask("GET", _path(kind, namespace, name)))
         except NotFound:
             return None
 
     async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
-        labels: Any = dict(part.split("=", 1) for part in selector.split(",")) if selector else None
-        found = self._client.list(_resource(kind), namespace=namespace or "*", labels=labels, chunk_size=500)
-        try:
-            objects = [_complete(kind, obj) async for obj in found]
-            return objects, int(found.resourceVersion)
-        except httpx2.HTTPError as error:
-            raise _translated(error) from error
+        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
+        objects: list[Object] = []
+        while True:
+            page = await self._ask("GET", _path(kind, namespace), query=query)
+            objects += (trim(_complete(kind, obj)) for obj in page["items"])
+            more = page["metadata"].get("continue")
+            if not more:
+                return objects, int(page["metadata"]["resourceVersion"])
+            query["continue"] = more
 
     async def create(self, obj: Object) -> Object:
-        client: Any = self._client
-        made = client.create(_resource(obj["kind"])(obj), namespace=obj["metadata"]["namespace"])
-        return await self._call(obj["kind"], made)
+        kind, query = obj["kind"], {"fieldManager": FIELD_MANAGER}
+        path = _path(kind, obj["metadata"]["namespace"])
+        return _complete(kind, await self._ask("POST", path, obj, query=query))
 
     async def apply(self, obj: Object) -> Object:
-        return await self._apply(_resource(obj["kind"]), obj)
+        return await self._apply(_path_of(obj), obj)
 
     async def apply_status(self, obj: Object) -> Object:
-        return await self._apply(_resource(obj["kind"]).Status, obj)
+        return await self._apply(f"{_path_of(obj)}/status", obj)
 
     async def replace(self, obj: Object) -> Object:
-        resource, meta = _resource(obj["kind"]), obj["metadata"]
-        return await self._call(
-            obj["kind"], self._client.replace(resource(obj), meta["name"], namespace=meta["namespace"])
-        )
+        query = {"fieldManager": FIELD_MANAGER}
+        return _complete(obj["kind"], await self._ask("PUT", _path_of(obj), obj, query=query))
 
     async def merge(self, kind: str, namespace: str, name: str, patch: Object) -> Object:
-        call = self._client.patch(_resource(kind), name, patch, namespace=namespace, patch_type=PatchType.MERGE)
+        query = {"fieldManager": FIELD_MANAGER}
         try:
-            return await self._call(kind, call)
+            return _complete(kind, await self._ask("PATCH", _path(kind, namespace, name), patch, MERGE, query))
         except Refused as error:
             if "metadata.uid" in str(error):  # to the API server another UID is not a conflict but a wrong field
                 raise Conflict(str(error)) from error
@@ -149,37 +177,64 @@ class LightKube:
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        generic: Any = self._client._client  # the client's own delete() has no preconditions
-        request = generic.prepare_request("delete", _resource(kind), None, name, namespace)
-        request.data = options
-        try:
-            answer = await generic.send(generic.build_adapter_request(request))
-            generic.handle_response("delete", answer, request)
-        except httpx2.HTTPError as error:
-            translated = _translated(error)
-            if not isinstance(translated, NotFound):
-                raise translated from error
+        with contextlib.suppress(NotFound):
+            await self._ask("DELETE", _path(kind, namespace, name), options)
 
     @property
     def namespace(self) -> str:
         """That of the pod's ServiceAccount, or of the kubeconfig's context."""
-        return str(self._client.namespace)
+        return self._found.default_namespace or "default"
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._session.close()
 
-    async def _apply(self, resource: Any, obj: Object) -> Object:
-        meta = obj["metadata"]
-        call = self._client.apply(
-            resource(obj), meta["name"], namespace=meta["namespace"], field_manager=FIELD_MANAGER, force=True
-        )
-        return await self._call(obj["kind"], call)
+    async def _apply(self, path: str, obj: Object) -> Object:
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return _complete(obj["kind"], await self._ask("PATCH", path, obj, APPLY, query))
 
-    async def _call(self, kind: str, call: Any) -> Object:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        content: str = JSON,
+        query: dict[str, str] | None = None,
+    ) -> Object:
+        """Raises KubeError."""
+        data = msgspec.json.encode(body) if body is not None else None
         try:
-            return _complete(kind, await call)
-        except httpx2.HTTPError as error:
-            raise _translated(error) from error
+            answer = await self._send(method, path, data, content, query)
+            if answer.status == 401 and self._has_new_token():
+                answer = await self._send(method, path, data, content, query)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unavailable(_text(error)) from error
+        if answer.status >= 300:
+            raise answer.error()
+        try:
+            found: Object = msgspec.json.decode(answer.body)
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"not JSON: {error}") from error
+        return found
+
+    async def _send(
+        self, method: str, path: str, data: bytes | None, content: str, query: dict[str, str] | None
+    ) -> _Answer:
+        asked = self._session.request(
+            method,
+            f"{self._found.server.rstrip('/')}{path}",
+            params=query,
+            data=data,
+            headers={**self._found.as_http_headers(), "Content-Type": content, "Accept": JSON},
+            proxy=self._found.proxy_url,
+            allow_redirects=False,
+        )
+        async with asked as answer:
+            return _Answer(answer.status, answer.headers.get("Retry-After", ""), await answer.read())
+
+    def _has_new_token(self) -> bool:
+        """The kubelet replaces it within the hour that it is good for."""
+        before, self._found = self._found.token, self._login()
+        return self._found.token != before
 
 
 class Fenced:
@@ -223,27 +278,41 @@ class NotFound(Unavailable):
     """404 of a write: the object, or its namespace, is gone; the next look will show it. Of an optional kind: it is unknown."""
 
 
-def _translated(error: httpx2.HTTPError) -> KubeError:
-    code = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) and error.response is not None else 0
-    text = (error.status.message if isinstance(error, ApiError) else None) or str(error) or type(error).__name__
-    text = text.partition("\n")[0]
-    match code:
-        case 404:
-            return NotFound(text)
-        case 409:
-            return Conflict(text)
-        case 400 | 403 | 413 | 422:
-            return Refused(text)
-        case _:
-            return Unavailable(text, _retry_after(error))
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    retry_after: str
+    body: bytes
+
+    def error(self) -> KubeError:
+        text = self._message().partition("\n")[0]
+        match self.status:
+            case 404:
+                return NotFound(text)
+            case 409:
+                return Conflict(text)
+            case 400 | 403 | 413 | 422:
+                return Refused(text)
+            case _:  # Kubernetes sends no dates in Retry-After
+                return Unavailable(text, float(self.retry_after) if self.retry_after.isdigit() else 0.0)
+
+    def _message(self) -> str:
+        """Of the Status that the API server sends; proxies send other things."""
+        try:
+            said = msgspec.json.decode(self.body, type=_Status).message
+        except msgspec.DecodeError:
+            said = self.body[:200].decode(errors="replace")
+        return said or f"HTTP status {self.status}"
 
 
-def _retry_after(error: httpx2.HTTPError) -> float:
-    """Seconds; Kubernetes sends no dates there."""
-    if not isinstance(error, httpx2.HTTPStatusError):
-        return 0.0
-    text = error.response.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else 0.0
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_SECONDS:.0f} s"
+    return str(error) or type(error).__name__
 
 
 def _complete(kind: str, obj: Any) -> Object:
@@ -252,10 +321,12 @@ def _complete(kind: str, obj: Any) -> Object:
     return {**obj, "kind": kind, "apiVersion": f"{group}/{version}" if group else version}
 
 
-@functools.cache
-def _resource(kind: str) -> Any:
-    """lightkube's class for a kind, as plain JSON. Its registry has the core kinds as typed classes, so those are made by hand."""
+def _path_of(obj: Object) -> str:
+    return _path(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
     group, version, plural = KINDS[kind]
-    if kind == "GameCluster":
-        return create_namespaced_resource(group, version, kind, plural)
-    return type(kind, (GenericNamespacedResource,), {"_api_info": create_api_info(group, version, kind, plural)})
+    api = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    where = f"/namespaces/{namespace}" if namespace else ""
+    return f"{api}{where}/{plural}/{name}" if name else f"{api}{where}/{plural}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-import httpx2
+import aiohttp
 
 from .labels import ADMIN_PORT
 from .observed import ObservedPod, Telling, telling
@@ -31,9 +32,11 @@ class Pods(Protocol):
 
 class AdminPods:
     def __init__(self, port: int = ADMIN_PORT) -> None:
+        """Within an event loop."""
         self._port = port
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-        self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, trust_env=False)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
 
     async def ask(self, pods: Iterable[ObservedPod], token: str) -> dict[str, Telling | None]:
         asked = [pod for pod in pods if pod.address]
@@ -43,23 +46,27 @@ class AdminPods:
 
     async def hand_off(self, pod: ObservedPod, token: str, to: str | None) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                answer = await self._client.post(f"{self._url(pod)}/handoff", json={"to": to}, headers=_headers(token))
-            log.info("asked %s to hand over to %s: %s", pod.name, to or "anyone", answer.status_code)
-        except (TimeoutError, httpx2.HTTPError) as error:
+            asked = self._session.post(f"{self._url(pod)}/handoff", json={"to": to}, headers=_headers(token))
+            async with asyncio.timeout(TIMEOUT_SECONDS), asked as answer:
+                log.info("asked %s to hand over to %s: %s", pod.name, to or "anyone", answer.status)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             log.warning("asked %s to hand over, without an answer: %r", pod.name, error)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._session.close()
 
     async def _ask(self, pod: ObservedPod, token: str, places: asyncio.Semaphore) -> Telling | None:
         try:
             async with places, asyncio.timeout(TIMEOUT_SECONDS):
-                answer = await self._client.get(f"{self._url(pod)}/cluster", headers=_headers(token))
-            return telling(answer.json()) if answer.status_code == 200 else None
-        except (TimeoutError, httpx2.HTTPError, ValueError) as error:
+                return await self._get(pod, token)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             log.debug("%s does not answer: %r", pod.name, error)
             return None
+
+    async def _get(self, pod: ObservedPod, token: str) -> Telling | None:
+        asked = self._session.get(f"{self._url(pod)}/cluster", headers=_headers(token), allow_redirects=False)
+        async with asked as answer:
+            return telling(json.loads(await answer.read())) if answer.status == 200 else None
 
     def _url(self, pod: ObservedPod) -> str:
         host = f"[{pod.address}]" if ":" in pod.address else pod.address

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
 
 from . import labels as names
 from .labels import Object
@@ -35,32 +38,49 @@ def key_of(obj: Object) -> Key | None:
     return (meta["namespace"], cluster) if cluster else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """``data``: the object as JSON, which takes a fifth of the memory; it is read far more seldom than it changes."""
+
+    version: int
+    key: Key | None
+    data: bytes
+
+    @property
+    def object(self) -> Object:
+        found: Object = msgspec.json.decode(self.data)
+        return found
+
+
 class Store:
+    """What it returns is the asker's own."""
+
     def __init__(self) -> None:
-        self._objects: dict[Id, Object] = {}
+        self._objects: dict[Id, _Kept] = {}
         self._deleted: dict[Id, int] = {}
         self._of_cluster: defaultdict[Key, set[Id]] = defaultdict(set)
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        return self._objects.get((kind, namespace, name))
+        known = self._objects.get((kind, namespace, name))
+        return known.object if known is not None else None
 
     def clusters(self) -> Iterator[Key]:
         return ((namespace, name) for kind, namespace, name in list(self._objects) if kind == "GameCluster")
 
     def of_cluster(self, key: Key) -> list[Object]:
         """All that carry the cluster's label, itself left out."""
-        return [self._objects[id] for id in self._of_cluster.get(key, ()) if id[0] != "GameCluster"]
+        return [self._objects[id].object for id in self._of_cluster.get(key, ()) if id[0] != "GameCluster"]
 
     def put(self, obj: Object) -> bool:
         """False: it was not news."""
         id, version = id_of(obj), version_of(obj)
         known = self._objects.get(id)
-        if version <= self._deleted.get(id, -1) or (known is not None and version <= version_of(known)):
+        if version <= self._deleted.get(id, -1) or (known is not None and version <= known.version):
             return False
-        if known is not None:
-            self._forget(id)
-        self._objects[id] = trim(obj)
         key = key_of(obj)
+        if known is not None and known.key != key:
+            self._forget(id)
+        self._objects[id] = _Kept(version, key, msgspec.json.encode(trim(obj)))
         if key is not None:
             self._of_cluster[key].add(id)
         return True
@@ -69,7 +89,7 @@ class Store:
         """``obj``: as it was when it was deleted; its version is that of the deletion."""
         id, version = id_of(obj), version_of(obj)
         known = self._objects.get(id)
-        if known is not None and version < version_of(known):
+        if known is not None and version < known.version:
             return False
         self._deleted[id] = max(version, self._deleted.get(id, -1))
         if known is not None:
@@ -82,16 +102,16 @@ class Store:
         news = [obj for obj in found if self.put(obj)]
         present = {id_of(obj) for obj in found}
         for id, known in list(self._objects.items()):
-            if id[0] == kind and namespace in (None, id[1]) and id not in present and version_of(known) <= version:
+            if id[0] == kind and namespace in (None, id[1]) and id not in present and known.version <= version:
                 self._forget(id)
-                news.append(known)
+                news.append(known.object)
         self._deleted = {
             id: v for id, v in self._deleted.items() if id[0] != kind or namespace not in (None, id[1]) or v > version
         }
         return news
 
     def _forget(self, id: Id) -> None:
-        key = key_of(self._objects.pop(id))
+        key = self._objects.pop(id).key
         if key is not None:
             self._of_cluster[key].discard(id)
             if not self._of_cluster[key]:
@@ -99,7 +119,7 @@ class Store:
 
 
 def trim(obj: Object) -> Object:
-    """Without what the operator never looks at: other managers' fields, and what is in a pod's spec."""
+    """Without what the operator never looks at: other managers' fields, a pod's spec, and a StatefulSet's template of it."""
     meta = dict(obj["metadata"])
     managed = [entry for entry in meta.get("managedFields") or [] if is_ours(entry)]
     meta["managedFields"] = managed
@@ -107,6 +127,8 @@ def trim(obj: Object) -> Object:
     if obj["kind"] == "Pod":
         trimmed.pop("spec", None)
         meta.pop("managedFields")
+    elif obj["kind"] == "StatefulSet":
+        trimmed["spec"] = {key: value for key, value in (obj.get("spec") or {}).items() if key != "template"}
     return trimmed
 
 

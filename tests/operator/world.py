@@ -46,7 +46,7 @@ class World:
         self.clock.seconds += seconds
         present = set(self.kube.objects)
         for id in [id for id in self.store._objects if id not in present]:
-            self.store.drop({**self.store._objects[id], "metadata": {**self.store._objects[id]["metadata"]}})
+            self.store.drop(self.store._objects[id].object)
             self.store._deleted.clear()
         for obj in self.kube.objects.values():
             self.store.put(obj)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import httpx2
 import pytest
-from lightkube import AsyncClient, KubeConfig
 
-from gamecluster_operator.kube import LightKube
-from gamecluster_operator.labels import FIELD_MANAGER
+from gamecluster_operator.kube import RestKube
 
 from ..kube_contract import NAMESPACE, KubeContract
 from .conftest import Kubectl
@@ -21,10 +18,10 @@ def namespace(kubectl: Kubectl) -> None:
     kubectl("create", "namespace", NAMESPACE)
 
 
-class TestLightKube(KubeContract):
+class TestRestKube(KubeContract):
     @pytest.fixture
-    async def kube(self, kubectl: Kubectl) -> AsyncIterator[LightKube]:
-        config = KubeConfig.from_file(kubectl.kubeconfig)
-        kube = LightKube(AsyncClient(config=config, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(10)))
+    async def kube(self, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RestKube]:
+        monkeypatch.setenv("KUBECONFIG", str(kubectl.kubeconfig))
+        kube = RestKube()
         yield kube
         await kube.close()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 
-import httpx2
 import pytest
-from lightkube import AsyncClient, KubeConfig
 
 from gamecluster_operator import manifests, spec
-from gamecluster_operator.kube import LightKube
-from gamecluster_operator.labels import FIELD_MANAGER
+from gamecluster_operator.kube import RestKube
 
 from ..world import game_cluster
 from .conftest import Kubectl
@@ -24,7 +21,9 @@ def namespace(kubectl: Kubectl) -> None:
     kubectl("create", "namespace", NAMESPACE)
 
 
-async def test_a_set_that_replaced_its_pods_itself_is_taken_over(kubectl: Kubectl, namespace: None) -> None:
+async def test_a_set_that_replaced_its_pods_itself_is_taken_over(
+    kubectl: Kubectl, namespace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As earlier operators made it."""
     body = game_cluster()
     body["metadata"]["namespace"] = NAMESPACE
@@ -32,8 +31,8 @@ async def test_a_set_that_replaced_its_pods_itself_is_taken_over(kubectl: Kubect
     wanted["metadata"].pop("ownerReferences")  # of a GameCluster that is not there
     before = copy.deepcopy(wanted)
     before["spec"]["updateStrategy"] = {"type": "RollingUpdate"}
-    config = KubeConfig.from_file(kubectl.kubeconfig)
-    kube = LightKube(AsyncClient(config=config, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(10)))
+    monkeypatch.setenv("KUBECONFIG", str(kubectl.kubeconfig))
+    kube = RestKube()
     try:
         await kube.apply(before)
         changed = await kube.apply(wanted)
