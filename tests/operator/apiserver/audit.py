@@ -41,8 +41,10 @@ class Request:
 
 
 class Audit:
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    """``start``: the length of the log, in bytes, from which on it is read."""
+
+    def __init__(self, log: Path, start: int = 0) -> None:
+        self._log, self._start = log, start
 
     def requests(self, user: str, since: float = 0.0) -> list[Request]:
         """In the order in which they were answered."""
@@ -52,7 +54,10 @@ class Audit:
         return [request for request in self.requests(user, since) if request.verb not in READS]
 
     def _all(self) -> Iterator[Request]:
-        for line in self._log.read_text().splitlines():
+        with self._log.open() as log:
+            log.seek(self._start)
+            lines = log.read().split("\n")[:-1]  # the last one is being written
+        for line in lines:
             event = json.loads(line)
             said, user = event.get("objectRef") or {}, event["user"]
             token = user.get("extra", {}).get("authentication.kubernetes.io/credential-id", [""])[0]

@@ -39,7 +39,7 @@ class Kubectl:
 @contextmanager
 def api_server(folder: Path, nodes: int = 0, **environment: str) -> Iterator[Kubectl]:
     """In ``folder``, with an audit log, and the CRD; data stay there. ``nodes``: kwok's fake ones; ``environment``: of ``apiserver-up``."""
-    command = [AIRGAP / "apiserver" / "apiserver-up", folder, str(_free_ports(4)), str(nodes)]
+    command = [str(AIRGAP / "apiserver" / "apiserver-up"), str(folder), str(_free_ports(4)), str(nodes)]
     subprocess.run(command, env={**_with_an_audit_log(folder), **environment}, check=True, timeout=120)
     try:
         yield with_the_schema(Kubectl(kubectl_binary(), folder / "kubeconfig"))
@@ -54,7 +54,8 @@ def kubectl_binary() -> str:
 
 def with_the_schema(kubectl: Kubectl) -> Kubectl:
     kubectl("apply", "-f", str(REPOSITORY / "crds" / "gameclusters.yaml"))
-    kubectl("wait", "--for=condition=Established", "crd/gameclusters.gamecluster.dev", "--timeout=30s")
+    path = "jsonpath={.status.conditions[?(@.type=='Established')].status}"  # `kubectl wait` fails while there are no conditions
+    wait_for(lambda: kubectl("get", "crd", "gameclusters.gamecluster.dev", "-o", path) == "True", "the schema", 30)
     return kubectl
 
 
@@ -67,6 +68,7 @@ def wait_for(look: Callable[[], Any], what: str, seconds: float = 20) -> Any:
 
 
 def _with_an_audit_log(folder: Path) -> dict[str, str]:
+    folder.mkdir(exist_ok=True)
     policy, log = folder / "audit.yaml", folder / "audit.log"
     policy.write_text(AUDIT_POLICY)
     log.touch()
