@@ -64,16 +64,12 @@ class FakeClock:
 class FakeSocket:
     def __init__(self, clock: FakeClock) -> None:
         self.heard_at = clock.now
-        self.writable = True
         self.writes: list[list[bytes]] = []
         self.closed: tuple[int, str] | None = None
         self.aborted = False
 
     def write(self, data: bytes) -> None:
         self.writes.append(list(frames_of(data)))
-
-    def is_writable(self) -> bool:
-        return self.writable
 
     def close(self, code: int, reason: str) -> None:
         self.closed = self.closed or (code, reason)

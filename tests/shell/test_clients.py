@@ -546,7 +546,7 @@ def test_a_client_that_does_not_read_is_dropped_and_costs_the_others_nothing(sta
     for number, client in enumerate((lazy, healthy)):
         client.say("r", "r", "room:1", "phx_join", {})
         client.join_game(stage.backend, f"p{number}")
-    lazy.socket.writable = False
+    lazy.connection.full()
     payload = json.dumps({"text": "x" * size}).encode()
     sent = 0
     while not lazy.socket.aborted:
@@ -564,13 +564,12 @@ def test_a_client_that_does_not_read_is_dropped_and_costs_the_others_nothing(sta
 def test_a_client_that_was_behind_gets_everything_in_order(stage: Stage) -> None:
     client = stage.client()
     client.join_game(stage.backend)
-    client.socket.writable = False
+    client.connection.full()
     for seq in range(11, 111):
         stage.hub.deliver_patch(DeliverPatch(1, seq, []))
         stage.clock.turn()
     assert client.hear() == []
-    client.socket.writable = True
-    client.connection.outbox.flush()
+    client.connection.writable()
     stage.hub.deliver_patch(DeliverPatch(1, 111, []))
     assert [frame[4]["seq"] for frame in client.hear()] == list(range(11, 112))
 
@@ -661,7 +660,7 @@ def test_whatever_clients_do_the_hub_goes_on_and_keeps_nothing_of_those_who_left
             case "loses":
                 stage.hub.disconnected(clients[index].connection)
             case "stops reading":
-                clients[index].socket.writable = False
+                clients[index].connection.full()
             case "replaces":
                 for player in list(clients[index].connection.players.values()):
                     stage.hub.replace(Replace(clients[index].connection.number, player))

@@ -181,8 +181,9 @@ def test_an_event_of_the_game_does_not_overtake_what_was_committed_before_it() -
     stage.hub.deliver(Deliver("game", "boom", b"{}"))
     stage.hub.deliver_patch(DeliverPatch(1, 13, []))  # of the commit that the event belongs to
     stage.clock.wait(SLOT)
-    told = [frame[4].get("seq", frame[3]) for frame in client.hear()]
-    assert told == [11, "chat", 12, "boom", 13]
+    told = [(frame[2], frame[4].get("seq", frame[3])) for frame in client.hear()]
+    assert [what for topic, what in told if topic == "game"] == [11, 12, "boom", 13]
+    assert [what for topic, what in told if topic == "room:1"] == ["chat"]
 
 
 def test_the_whole_state_takes_the_place_of_what_waits() -> None:

@@ -60,7 +60,7 @@ class Hub:
         self._clock = clock
         self._flusher = Flusher(clock.call_soon)
         self._connections: dict[int, Connection] = {}
-        self._topics = Topics(self._drop)
+        self._topics = Topics(self._flusher, self._drop_number)
         self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate)
         self._channels = ChannelTopics(channels, backend, self._topics, self._perform)
         self._numbers = 0
@@ -89,7 +89,7 @@ class Hub:
             number,
             socket,
             Session(vsn, self._serves, now),
-            Outbox(socket, self._flusher),
+            Outbox(number, socket.write, self._flusher),
             Bucket(self._rate, now),
             token,
         )
@@ -197,18 +197,23 @@ class Hub:
                     assert_never(output)
 
     def _close(self, connection: Connection, code: int, reason: str) -> None:
-        connection.outbox.flush()
+        connection.outbox.finish()
         connection.socket.close(code, reason)
         self._metrics.closed.labels(str(code)).inc()
         self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
         connection.is_open = False
+        connection.outbox.close()
         self._connections.pop(connection.number, None)
         self._metrics.connections.set(len(self._connections))
         self._perform(connection, connection.session.close())
 
     # --- sending -----------------------------------------------------------------------------------------------------
+
+    def _drop_number(self, number: int) -> None:
+        if (connection := self._connections.get(number)) is not None:
+            self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
         self._metrics.slow_consumers.inc()

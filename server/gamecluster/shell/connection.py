@@ -103,8 +103,11 @@ class Connection:
     def binary(self, data: bytes) -> None:
         self.owner.received_binary(self, data)
 
+    def full(self) -> None:
+        self.outbox.full()
+
     def writable(self) -> None:
-        self.outbox.flush()
+        self.outbox.writable()
 
     def lost(self) -> None:
         self.owner.disconnected(self)

@@ -49,8 +49,11 @@ class Client(Protocol):
 
     def binary(self, data: bytes) -> None: ...
 
+    def full(self) -> None:
+        """The client does not read: what is written from now on waits here, or it is dropped."""
+
     def writable(self) -> None:
-        """The client reads again, after it had not for a while."""
+        """It reads again."""
 
     def lost(self) -> None:
         """The socket is gone, or about to be: there is nobody to write to."""
@@ -60,6 +63,8 @@ class _Nobody:
     def text(self, data: bytes) -> None: ...
 
     def binary(self, data: bytes) -> None: ...
+
+    def full(self) -> None: ...
 
     def writable(self) -> None: ...
 
@@ -109,9 +114,6 @@ class Wire(asyncio.Protocol):
 
     # --- for the hub -------------------------------------------------------------------------------------------------
 
-    def is_writable(self) -> bool:
-        return not (self._is_full or self._is_closed)
-
     def close(self, code: int, reason: str) -> None:
         self._client = _NOBODY
         self._end(websocket.close_frame(code, reason))
@@ -131,6 +133,7 @@ class Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_full = True
+        self._client.full()
 
     def resume_writing(self) -> None:
         self._is_full = False
@@ -177,7 +180,7 @@ class Wire(asyncio.Protocol):
             self._client.text(data)
         elif opcode is Opcode.binary:
             self._client.binary(data)
-        elif opcode is Opcode.ping and self.is_writable():
+        elif opcode is Opcode.ping and not (self._is_full or self._is_closed):
             self.write(websocket.frame(Opcode.pong, data))
         elif opcode is Opcode.close:
             code = websocket.read_close(data)

@@ -1,4 +1,4 @@
-"""Who of this pod's clients is on which topic, and how a broadcast reaches them: encoded once per serializer, framed once."""
+"""Who of this pod's clients is on which topic, and how a broadcast reaches them: encoded and framed once per serializer."""
 
 from __future__ import annotations
 
@@ -7,60 +7,61 @@ from collections.abc import Callable, Iterable
 from ..core.messages import Position
 from ..phoenix.codec import Vsn, encode_broadcast
 from .connection import Connection
-from .outbox import text_frame
+from .outbox import Flusher, Group, text_frame
 
 
 class Topics:
-    """``drop`` is called for a client that does not read; it unsubscribes it."""
+    """``drop`` is called with the number of a client that does not read; it unsubscribes it."""
 
-    def __init__(self, drop: Callable[[Connection], None]) -> None:
+    def __init__(self, flusher: Flusher, drop: Callable[[int], None]) -> None:
+        self._flusher = flusher
         self._drop = drop
-        self._members: dict[str, dict[int, Connection]] = {}
-        self._since: dict[tuple[str, int], Position] = {}
+        self._groups: dict[str, dict[Vsn, Group]] = {}
+        self._since: dict[str, dict[int, Position]] = {}
         """Where a join's answer was ahead of what is broadcast next, until a broadcast has passed it."""
 
     def has(self, topic: str) -> bool:
-        return topic in self._members
+        return topic in self._groups
 
     def subscribe(self, topic: str, connection: Connection, since: Position | None = None) -> None:
         """``since``: what the client knows already; broadcasts up to there are kept from it."""
-        self._members.setdefault(topic, {})[connection.number] = connection
+        vsn, groups = connection.session.vsn, self._groups.setdefault(topic, {})
+        if (group := groups.get(vsn)) is None:
+            group = groups[vsn] = Group(self._flusher, self._drop)
+        group.join(connection.outbox)
         if since is not None:
-            self._since[topic, connection.number] = since
+            self._since.setdefault(topic, {})[connection.number] = since
 
     def unsubscribe(self, topic: str, connection: Connection) -> None:
-        self._since.pop((topic, connection.number), None)
-        members = self._members.get(topic)
-        if members is not None:
-            members.pop(connection.number, None)
-            if not members:
-                del self._members[topic]
+        self._forget_since(topic, [connection.number])
+        groups, vsn = self._groups.get(topic, {}), connection.session.vsn
+        if (group := groups.get(vsn)) is not None:
+            group.leave(connection.outbox)
+            if not group.members:
+                del groups[vsn]
+                if not groups:
+                    del self._groups[topic]
 
     def fan_out(self, topic: str, event: str, payload: bytes, position: Position | None = None) -> int:
         """Sends to all on ``topic``; ``payload`` is JSON. Says to how many."""
-        members = list(self._members.get(topic, {}).values())
-        if position is not None and self._since:
-            members = self._passed(topic, members, position)
-        frames: dict[Vsn, bytes] = {}
-        slow = []
-        for connection in members:
-            vsn = connection.session.vsn
-            frame = frames.get(vsn)
-            if frame is None:
-                frame = frames[vsn] = text_frame(encode_broadcast(vsn, topic, event, payload))
-            if not connection.outbox.send(frame):
-                slow.append(connection)
-        for connection in slow:
-            self._drop(connection)
-        return len(members)
+        ahead = self._ahead_of(topic, position) if position is not None and self._since else ()
+        count = -len(ahead)
+        for vsn, group in list(self._groups.get(topic, {}).items()):
+            group.send(text_frame(encode_broadcast(vsn, topic, event, payload)))
+            count += len(group.members)
+            for number in [n for n in ahead if n in group.members and not group.pass_over(n)]:
+                self._drop(number)
+        return count
 
-    def _passed(self, topic: str, members: Iterable[Connection], position: Position) -> list[Connection]:
-        """Those of ``members`` who do not know ``position`` yet."""
-        passed = []
-        for connection in members:
-            key = topic, connection.number
-            since = self._since.get(key)
-            if since is None or position > since:
-                self._since.pop(key, None)
-                passed.append(connection)
-        return passed
+    def _ahead_of(self, topic: str, position: Position) -> list[int]:
+        """Who knows ``position`` already."""
+        since = self._since.get(topic, {})
+        self._forget_since(topic, [number for number, known in since.items() if position > known])
+        return list(since)
+
+    def _forget_since(self, topic: str, numbers: Iterable[int]) -> None:
+        since = self._since.get(topic, {})
+        for number in numbers:
+            since.pop(number, None)
+        if not since:
+            self._since.pop(topic, None)
