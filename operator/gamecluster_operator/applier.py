@@ -149,7 +149,7 @@ class Applier:
                 f"Lease {name} is gone, and it is not known who led: waiting for all running pods to answer on port {names.ADMIN_PORT}"
             )
         begins = new.never_held and self.cluster.storage.type == "Memory"  # else it is looked first what is stored
-        await self._create(manifests.vacant_lease(self.cluster, new.epoch, new.in_sync, begins))
+        await self._create(manifests.vacant_lease(self.cluster, new.epoch, new.in_sync, begins, new.asleep))
         if not new.never_held:
             outcome.news.append(news.lease_restored(new.epoch))
 

@@ -89,11 +89,12 @@ def load_of(pods: Iterable[ObservedPod], told: Telling | None) -> Load:
 def scale(
     cluster: GameCluster, observed: Observed, told: Telling | None, before: Decision | None, now: float
 ) -> Decision:
-    """One more decision for a cluster that has ``autoscaling``; ``told``: by its leader. It begins with ``spec.replicas``."""
+    """One more decision for a cluster that has ``autoscaling``; ``told``: by its leader. It begins, and wakes, with
+    ``spec.replicas``."""
     wish = cluster.autoscaling
     assert wish is not None
     there = observed.stateful_set.replicas if observed.stateful_set is not None else None
-    if there is None:
+    if not there:
         return Decision(_bounded(wish, cluster.replicas if before is None else before.replicas), now)
     if before is not None and before.replicas == there:
         before = replace(before, reason="")  # it is done, and told

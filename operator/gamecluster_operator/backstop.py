@@ -10,6 +10,7 @@ did not for ten:
     failed 10 s, record unchanged one of it is alive and answers            that one as the holder, epoch + 1
     failed                        all certainly dead                        vacant, never held, epoch + 1000 (total loss)
     failed                        none answers, not all certainly dead      nothing: unreachable is not dead
+    none: the game sleeps         any                                       nothing here: see ``restore``
 
 The Lease is lost when it is vacant after a deletion, or does not follow from a record that was seen before it, for it was changed by
 hand. Its own set comes from the status, and may be outdated. The last set is that of the newest record with a holder that any pod has
@@ -92,6 +93,8 @@ def backstop(
     dead = tuple(who for who in members(record, pods, known) if is_certainly_dead(who, pods, gone))
     if is_lost(record, pods, known):
         return _after_loss(record, pods, dead, known)
+    if record.asleep is not None:
+        return None
     if record.holder is not None and is_alive(record.holder, pods):
         return _free_from_seal(record, pods, dead)
     return _after_failure(record, pods, dead)
@@ -113,7 +116,7 @@ def newest_held(pods: Iterable[ObservedPod], known: Record | None = None) -> Rec
 
 def is_lost(record: Record, pods: Iterable[ObservedPod], known: Record | None = None) -> bool:
     """It does not follow from what was there: deleted and made anew, or changed by hand."""
-    if record.holder is None:
+    if record.holder is None and record.asleep is None:
         return not record.never_held
     newest = newest_held(pods, known)
     if newest is None or record.version <= newest.version:

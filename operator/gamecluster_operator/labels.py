@@ -23,6 +23,7 @@ IN_SYNC = f"{GROUP}/in-sync"
 NEVER_HELD = f"{GROUP}/never-held"
 RESTORE = f"{GROUP}/restore"
 DEAD = f"{GROUP}/dead"
+ASLEEP = f"{GROUP}/asleep"
 COPIES = f"{GROUP}/copies"
 
 CLIENT_PORT, MESH_PORT, ADMIN_PORT = 4000, 4100, 4200

@@ -11,7 +11,7 @@ from .labels import Object
 from .networkpolicy import policy_spec
 from .owned import owned
 from .podtemplate import STORAGE_VOLUME, pod_template
-from .record import Incarnation
+from .record import Asleep, Incarnation
 from .spec import GameCluster
 
 
@@ -124,11 +124,16 @@ def secret(cluster: GameCluster, random_text: Callable[[], str]) -> Object:
     return owned("v1", "Secret", cluster, names.mesh_name(cluster.name), "mesh") | {"type": "Opaque", "data": data}
 
 
-def vacant_lease(cluster: GameCluster, epoch: int, in_sync: Iterable[Incarnation], never_held: bool) -> Object:
-    """Nobody holds it yet. ``never_held`` lets any pod begin; else only one that ``in_sync`` names may claim it."""
+def vacant_lease(
+    cluster: GameCluster, epoch: int, in_sync: Iterable[Incarnation], never_held: bool, asleep: Asleep | None = None
+) -> Object:
+    """Nobody holds it yet. ``never_held`` lets any pod begin; else only one that ``in_sync`` names may claim it, or who has stored
+    what ``asleep`` says."""
     lease = owned("coordination.k8s.io/v1", "Lease", cluster, names.lease_name(cluster.name), "gamestate")
     lease["metadata"]["annotations"] = {names.IN_SYNC: ",".join(in_sync)}
     if never_held:
         lease["metadata"]["annotations"][names.NEVER_HELD] = "true"
+    if asleep is not None:
+        lease["metadata"]["annotations"][names.ASLEEP] = str(asleep)
     duration = cluster.game_state.lease_duration_seconds
     return lease | {"spec": {"leaseTransitions": epoch, "leaseDurationSeconds": duration}}

@@ -52,6 +52,8 @@ class Memory:
     asked_at: float = float("-inf")
     counted_at: float = float("-inf")
     not_leading_since: float | None = None
+    pods_since: float | None = None
+    """Since when there have been pods."""
     bound_since: float | None = None
     """Since when a seal binds whoever leads by the very same record."""
     shrinking_since: float | None = None
@@ -87,6 +89,7 @@ class Memory:
             self.not_leading_since = None
         elif self.not_leading_since is None or observed.record != self._watched:
             self.not_leading_since = now
+        self.pods_since = (self.pods_since if self.pods_since is not None else now) if observed.pods else None
         if not is_bound(observed):
             self.bound_since = None
         elif self.bound_since is None or observed.record != self._watched:

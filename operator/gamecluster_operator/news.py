@@ -13,8 +13,9 @@ from datetime import datetime
 from . import labels as names
 from .labels import Object
 from .observed import Failover, Position
-from .record import Incarnation, name_of
-from .status import condition
+from .record import Asleep, Incarnation, name_of
+from .record import asleep as read_asleep
+from .status import HIBERNATED, HIBERNATING, condition, what_was_lost
 
 HANDED_OVER = "handed over by"
 """How a leader's account begins that did not take over: its predecessor lives and gave the GameState to it."""
@@ -67,19 +68,31 @@ def freed_from_seal(who: Incarnation, dead: tuple[Incarnation, ...]) -> News:
     return News("SealReleased", text, ",".join((who, *dead)), warning=True)
 
 
-def total_loss(lost: tuple[Incarnation, ...], epoch: int) -> News:
-    pods = ", ".join(dict.fromkeys(name_of(who) for who in lost))
-    text = (
-        f"all pods that held the GameState were lost ({pods}): it begins anew, after epoch {epoch}, with an empty state"
-    )
+def total_loss(lost: tuple[Incarnation, ...], epoch: int, missing: Asleep | None = None) -> News:
+    text = f"{what_was_lost(lost, missing)}: it begins anew, after epoch {epoch}, with an empty state"
     return News("TotalLoss", text, str(epoch), warning=True)
 
 
-def restored(who: Incarnation, lost: tuple[Incarnation, ...], stored: Position) -> News:
-    pods = ", ".join(dict.fromkeys(name_of(member) for member in lost))
-    why = f"all pods that held the GameState were lost ({pods}): it" if lost else "the game"
+def restored(who: Incarnation, lost: tuple[Incarnation, ...], stored: Position, missing: Asleep | None = None) -> News:
+    why = f"{what_was_lost(lost, missing)}: it" if lost else "the game"
     text = f"{why} goes on with what {name_of(who)} has in its storage, up to entry {stored[1]} of epoch {stored[0]}"
     return News("Restored", text, f"{stored[0]}/{stored[1]}/{who}", warning=bool(lost))
+
+
+def hibernation(previous: Object, current: Object, generation: int) -> Iterator[News]:
+    """Going to sleep, and asleep: each is told once."""
+    before, now = _reasons(previous), _reasons(current)
+    if HIBERNATING in now and not {HIBERNATING, HIBERNATED} & before:
+        yield News(HIBERNATING, "spec.replicas is 0: everything is stored, then the last pod goes", str(generation))
+    if HIBERNATED in now and HIBERNATED not in before:
+        is_stored = "asleep" in (current.get("gameState") or {}) or not current.get("epoch")
+        text = str((condition(current, "Ready") or {}).get("message"))
+        yield News(HIBERNATED, text, f"{generation}/{current.get('epoch')}", warning=not is_stored)
+
+
+def _reasons(status: Object) -> set[str]:
+    found = (condition(status, type) for type in ("Ready", "Reconciling"))
+    return {str(one["reason"]) for one in found if one is not None}
 
 
 def lease_restored(epoch: int) -> News:
@@ -131,6 +144,11 @@ def leadership(previous: Object, current: Object, named_epoch: int | None) -> It
     if not leader or new is None or new == old:
         return
     held_before = name_of(Incarnation((previous.get("gameState") or {}).get("holder") or ""))
+    asleep = read_asleep((previous.get("gameState") or {}).get("asleep"))
+    if asleep is not None:
+        text = f"{leader} leads at epoch {new}, with everything up to entry {asleep.seq} of epoch {asleep.epoch}"
+        yield News("Woken", text, str(new))
+        return
     if not held_before:
         yield News("LeaderElected", f"{leader} leads at epoch {new}", str(new))
         return

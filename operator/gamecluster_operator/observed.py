@@ -57,7 +57,7 @@ class Telling:
     """What one pod says of itself and of the cluster (``GET /cluster`` of its admin port). ``stored`` None: nothing, if it knows.
 
     ``held``: the newest record with a holder that it has seen; ``last``: where its log ends; ``bound``: whom a seal binds it to;
-    ``loads``: the connections of each pod that it is in touch with.
+    ``storage``: Memory, Unknown, Ready or Failing; ``loads``: the connections of each pod that it is in touch with.
     """
 
     incarnation: Incarnation
@@ -73,6 +73,7 @@ class Telling:
     held: Record | None = None
     last: Position = (0, 0)
     bound: tuple[Incarnation, ...] = ()
+    storage: str = ""
     loads: tuple[tuple[str, int], ...] = ()
 
 
@@ -240,6 +241,7 @@ def telling(answer: Any) -> Telling | None:
             held=_held(answer.get("held")),
             last=_position(answer.get("last")) or (0, 0),
             bound=tuple(Incarnation(str(who)) for who in answer.get("bound") or ()),
+            storage=str(answer.get("storage") or ""),
             loads=tuple(_load(node) for node in nodes if node.get("state") == "alive" and "connections" in node),
         )
     except (KeyError, TypeError, ValueError, StopIteration, AttributeError):

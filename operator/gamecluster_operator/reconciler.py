@@ -19,7 +19,7 @@ from .memory import Memory, confirms, holder_pod
 from .news import News
 from .observed import Observed, Telling, observe
 from .pods import Pods
-from .record import name_of
+from .record import name_of, ordinal_of
 from .rolling import Rolled, Roller
 from .settings import Settings
 from .spec import GameCluster, Problem, SpecError
@@ -57,6 +57,7 @@ class Reconciler:
         observed = await self._ask(self._observe(body), memory)
         memory.watch(observed, self.monotonic())
         cluster = _doubled(self._autoscaled(cluster, problem, observed, memory), observed, memory)
+        cluster = _with_heir(cluster, observed)
         applied = await self._apply(cluster, problem, body, observed, memory)
         stood_in = await StandIn(self.kube, self.store, self.wall).stand_in(
             key, cluster, observed, memory, self.monotonic()
@@ -100,7 +101,13 @@ class Reconciler:
         self, cluster: GameCluster | None, problem: Problem | None, observed: Observed, memory: Memory
     ) -> GameCluster | None:
         """With as many replicas as its load asks for, if that is what counts."""
-        if cluster is None or cluster.autoscaling is None or problem is not None or cluster.paused:
+        if (
+            cluster is None
+            or cluster.autoscaling is None
+            or problem is not None
+            or cluster.paused
+            or not cluster.replicas
+        ):
             memory.autoscaling = None
             return cluster
         decided = autoscaling.scale(cluster, observed, _told(observed), memory.autoscaling, self.monotonic())
@@ -128,7 +135,7 @@ class Reconciler:
         self, body: Object, cluster: GameCluster | None, problem: Problem | None, memory: Memory, applied: Outcome
     ) -> Rolled:
         """Not while pods are to be removed: the GameState moves one way at a time."""
-        if cluster is None or problem is not None or cluster.paused or applied.waiting:
+        if cluster is None or problem is not None or cluster.paused or applied.waiting or cluster.replicas == 0:
             return Rolled()
         observed = self._observe(body).with_tellings(memory.tellings)
         return await Roller(self.kube, self.pods, cluster, memory, self.monotonic()).roll(observed)
@@ -150,10 +157,18 @@ class Reconciler:
             counters = Counters(told.players, told.connections)
             if (previous.get("players"), previous.get("connections")) != (told.players, told.connections):
                 memory.counted_at = now
-        lost, restored = stood_in.lost, stood_in.restored
         limited = memory.autoscaling.is_limited() if memory.autoscaling is not None else None
         return Situation(
-            applied.problem, applied.trouble, applied.waiting, failover, counters, lost, restored, leading, limited
+            applied.problem,
+            applied.trouble,
+            applied.waiting,
+            failover,
+            counters,
+            stood_in.lost,
+            stood_in.restored,
+            leading,
+            limited,
+            missing=stood_in.missing,
         )
 
     async def _tell(self, body: Object, cluster: GameCluster | None, situation: Situation, more: list[News]) -> None:
@@ -163,6 +178,7 @@ class Reconciler:
         current = status.derive(meta["name"], generation, cluster, observed, previous, situation, now)
         memory = self._memory((meta["namespace"], meta["name"]), body)
         told = [*more, *self._leadership(previous, current, memory), *news.stalled(previous, current, generation)]
+        told += news.hibernation(previous, current, generation)
         for item in told:
             await self._say(body, item, now)
         if current == previous:
@@ -200,6 +216,14 @@ def _doubled(cluster: GameCluster | None, observed: Observed, memory: Memory) ->
         return cluster
     needs_second = rollout.needs_second(observed, memory.rolling_to is not None)
     return replace(cluster, replicas=2) if needs_second else cluster
+
+
+def _with_heir(cluster: GameCluster | None, observed: Observed) -> GameCluster | None:
+    """With the pod that went last, if only its volume has what was stored."""
+    asleep = observed.record.asleep if observed.record is not None else None
+    if cluster is None or asleep is None or cluster.replicas == 0 or cluster.storage.type != "Volume":
+        return cluster
+    return replace(cluster, replicas=max(cluster.replicas, ordinal_of(name_of(asleep.by)) + 1))
 
 
 def _told(observed: Observed) -> Telling | None:

@@ -7,16 +7,33 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType
 
-from .labels import DEAD, IN_SYNC, NEVER_HELD, RESTORE, Object
+from .labels import ASLEEP, DEAD, IN_SYNC, NEVER_HELD, RESTORE, Object
 
 Incarnation = NewType("Incarnation", str)
 """One life of one server process: ``<pod name>_<pod UID>_<boot number>``."""
 
 
 @dataclass(frozen=True)
+class Asleep:
+    """The last word of the pod that led last: all that was acknowledged is in the storage, which ends there, and no pod holds it."""
+
+    by: Incarnation
+    epoch: int
+    seq: int
+
+    @property
+    def position(self) -> tuple[int, int]:
+        return self.epoch, self.seq
+
+    def __str__(self) -> str:
+        return f"{self.by}@{self.epoch}/{self.seq}"
+
+
+@dataclass(frozen=True)
 class Record:
     """``version``: the Lease's resourceVersion, on which every write is conditional. ``holder`` None: vacant. ``restore``: all that
-    held the GameState were lost, and ``holder`` is to begin with what its storage has. ``dead``: these have certainly ended."""
+    held the GameState were lost, or all have gone, and ``holder`` is to begin with what its storage has. ``dead``: these have
+    certainly ended. ``asleep``: of a vacant one; who has stored just that claims it."""
 
     version: int
     holder: Incarnation | None
@@ -25,6 +42,7 @@ class Record:
     never_held: bool = False
     restore: bool = False
     dead: tuple[Incarnation, ...] = ()
+    asleep: Asleep | None = None
 
 
 def name_of(who: Incarnation) -> str:
@@ -58,7 +76,15 @@ def read(lease: Object) -> Record:
         never_held=notes.get(NEVER_HELD) == "true",
         restore=notes.get(RESTORE) == "true",
         dead=_incarnations(notes.get(DEAD)),
+        asleep=asleep(notes.get(ASLEEP)),
     )
+
+
+def asleep(text: str | None) -> Asleep | None:
+    """``<incarnation>@<epoch>/<seq>``; None if it is not that."""
+    by, _, place = (text or "").rpartition("@")
+    epoch, _, seq = place.partition("/")
+    return Asleep(Incarnation(by), int(epoch), int(seq)) if by and epoch.isdigit() and seq.isdigit() else None
 
 
 def write(lease: Object, record: Record, at: datetime) -> Object:
@@ -66,7 +92,7 @@ def write(lease: Object, record: Record, at: datetime) -> Object:
     changed = copy.deepcopy(lease)
     spec = changed.setdefault("spec", {})
     notes = dict(changed["metadata"].get("annotations") or {})
-    for note in (NEVER_HELD, RESTORE, DEAD):
+    for note in (NEVER_HELD, RESTORE, DEAD, ASLEEP):
         notes.pop(note, None)
     notes[IN_SYNC] = ",".join(record.in_sync)
     if record.never_held:
@@ -75,6 +101,8 @@ def write(lease: Object, record: Record, at: datetime) -> Object:
         notes[RESTORE] = "true"
     if record.dead:
         notes[DEAD] = ",".join(record.dead)
+    if record.asleep:
+        notes[ASLEEP] = str(record.asleep)
     changed["metadata"]["annotations"] = notes
     if record.holder is None or record.holder != spec.get("holderIdentity"):
         _begin(spec, record.holder, at)

@@ -6,6 +6,13 @@ Growing is done at once. Shrinking takes the highest ordinals away, so before th
     all of the in-sync go     → keep the lowest of them until a pod that stays is in sync, for at most REFILL_SECONDS
 
 After that the pods are removed all the same: a pod hands over by itself when it is told to end, too.
+
+None at all (hibernation): first all but one go, as above; then that one, which stores everything as it goes (rule 8). For that
+
+    it has a process, and does not lead, or others are not gone  → wait
+    its storage does not take what it is given                   → wait: what it holds may be nowhere else
+    it leads, and its storage works                              → remove it
+    no pod has a process, or nobody ever led                     → remove it: there is nothing to lose
 """
 
 from __future__ import annotations
@@ -40,6 +47,8 @@ def plan(
     wanted: int, current: int | None, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float
 ) -> Plan:
     """``shrinking_seconds``: for how long fewer pods have been wanted than there are."""
+    if wanted == 0 and current:
+        return _to_none(current, record, pods, shrinking_seconds)
     if current is None or wanted >= current or record is None:
         return Plan(wanted)
     leader = next((p for p in pods if record.holder and p.name == name_of(record.holder)), None)
@@ -53,3 +62,21 @@ def plan(
         kept = min(in_sync)
         return Plan(max(wanted, min(current, kept + 1)), None, f"pod {kept} stays until one below {wanted} is in sync")
     return Plan(wanted)
+
+
+def _to_none(current: int, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float) -> Plan:
+    running = [pod for pod in pods if pod.running]
+    if not running or record is None or record.holder is None:
+        return Plan(0)
+    if current > 1:
+        fewer = plan(1, current, record, pods, shrinking_seconds)
+        return Plan(fewer.replicas, fewer.hand_off, fewer.waiting or "all pods but one go first")
+    if len(pods) > 1:
+        return Plan(current, None, f"waiting for the end of {', '.join(pod.name for pod in pods[1:])}")
+    last = pods[0]
+    told = last.told
+    if told is None or told.incarnation != record.holder or told.leader != last.name:
+        return Plan(current, None, f"{last.name} stays until it leads: only a leader knows what is to be stored")
+    if told.storage != "Ready":
+        return Plan(current, None, f"{last.name} stays until its storage takes what it holds (it is {told.storage})")
+    return Plan(0)

@@ -195,6 +195,11 @@ def _storage(group: _Fields) -> Storage:
     )
 
 
+NOTHING_TO_SLEEP_IN = (
+    "0 lets a game sleep in its storage, and storage.type Memory is none: the GameState would be lost. Delete the GameCluster, "
+    "or make one with storage.type Volume, Redis or PostgreSQL"
+)
+
 BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("pubsub.type", ("Mesh",), "broadcasts travel over the pods' own mesh"),
     ("presenceGraceMilliseconds", (500,), "the grace is fixed"),
@@ -238,6 +243,8 @@ def _storage_problems(spec: Object) -> list[Problem]:
     storage = spec.get("storage") or {}
     kind = storage.get("type") or "Memory"
     found = []
+    if kind == "Memory" and spec.get("replicas") == 0:
+        found.append(Problem("InvalidSpec", f"spec.replicas: {NOTHING_TO_SLEEP_IN}"))
     if kind in ("Redis", "PostgreSQL") and not (storage.get("secretRef") or {}).get("name"):
         found.append(
             Problem("InvalidSpec", f"spec.storage.secretRef.name is missing: the Secret with the URL of {kind}")

@@ -13,7 +13,7 @@ from .kube import Conflict, Kube
 from .memory import Memory, confirms
 from .news import News
 from .observed import Observed, ObservedPod, Position, sort_pods
-from .record import Incarnation, Record, name_of, uid_of
+from .record import Asleep, Incarnation, Record, name_of, uid_of
 from .spec import GameCluster
 from .store import Key, Store
 
@@ -28,6 +28,8 @@ class StoodIn:
     news: list[News] = field(default_factory=list)
     lost: tuple[Incarnation, ...] = ()
     restored: Position | None = None
+    missing: Asleep | None = None
+    """Of a game that slept: what its last pod had stored, and is not there any more."""
 
 
 @dataclass
@@ -65,7 +67,8 @@ class StandIn:
             since = memory.idle_since
             return backstop.backstop(seen, pods, now, since, memory.gone_since, gone_seconds, memory.held)
 
-        if restore.is_undecided(seen, observed.pods):
+        sleeps = seen.asleep is not None and not backstop.is_lost(seen, observed.pods, memory.held)
+        if sleeps or restore.is_undecided(seen, observed.pods):
             await self._begin(key, cluster, observed, memory, now, result)
             return
         if decide(observed.pods) is None:
@@ -100,17 +103,21 @@ class StandIn:
         seen = observed.record
         if seen is None or cluster is None:  # without its spec nobody knows where its storage is
             return
-        since = memory.not_leading_since if memory.not_leading_since is not None else now
+        clocks = memory.not_leading_since, memory.pods_since
+        since = max((clock for clock in clocks if clock is not None), default=now)
         epoch = max([seen.epoch, *(pod.told.epoch for pod in observed.pods if pod.told is not None)])
-        beginning = restore.begin(cluster, seen, observed.pods, epoch, now - since)
+        begin = restore.begin if seen.asleep is None else restore.wake
+        beginning = begin(cluster, seen, observed.pods, epoch, now - since)
         if beginning is None or not await self._write(key, seen, beginning.record):
             return
         result.lost, result.restored = beginning.lost, beginning.stored
+        result.missing = seen.asleep if beginning.lost else None
         if beginning.record.holder is not None and beginning.stored is not None:
             memory.named_epoch = beginning.record.epoch
-            result.news.append(news.restored(beginning.record.holder, beginning.lost, beginning.stored))
+            told = news.restored(beginning.record.holder, beginning.lost, beginning.stored, result.missing)
+            result.news.append(told)
         elif beginning.lost:
-            result.news.append(news.total_loss(beginning.lost, beginning.record.epoch))
+            result.news.append(news.total_loss(beginning.lost, beginning.record.epoch, result.missing))
 
     async def _fresh_pods(self, key: Key, observed: Observed, memory: Memory) -> tuple[ObservedPod, ...]:
         """Nothing is decided on the word of a watch that may lag."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gamecluster import settings
 from gamecluster.core import messages
 from gamecluster.manifest import parse as parse_manifest
-from gamecluster.shell.lease import parse_document
+from gamecluster.shell.lease import merge, parse_document, patch_of
 from gamecluster_operator import labels as names
 from gamecluster_operator import record, spec
 from gamecluster_operator.labels import Object
@@ -155,10 +155,13 @@ def test_a_volume_is_where_the_server_looks_for_it() -> None:
     [
         record.Record(7, None, 1005, (), never_held=True),
         record.Record(7, record.Incarnation("a-0_u_2"), 1005, (record.Incarnation("a-0_u_2"),), restore=True),
+        record.Record(7, None, 6, (), asleep=record.Asleep(record.Incarnation("a-0_u_2"), 5, 123)),
     ],
 )
 def test_a_record_of_the_operator_is_read_by_the_server(written: record.Record) -> None:
     lease = record.write({"metadata": {"name": "a", "resourceVersion": "7"}}, written, datetime(2026, 1, 1, tzinfo=UTC))
     read = parse_document(lease)
-    assert (read.version, read.holder, read.epoch, read.in_sync) == (7, written.holder, 1005, written.in_sync)
+    assert (read.version, read.holder, read.epoch, read.in_sync) == (7, written.holder, written.epoch, written.in_sync)
     assert (read.never_held, read.restore) == (written.never_held, written.restore)
+    assert (read.asleep and read.asleep.position) == (written.asleep and messages.Position(*written.asleep.position))
+    assert record.read(merge({"metadata": {}}, patch_of(read, 15, acquired=False))) == written

@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from gamecluster.core import effects as do
 from gamecluster.core import events as happened
 from gamecluster.core.messages import Broadcast, Fields, Incarnation, Message, Op, Record, Tables, incarnation, name_of
@@ -162,7 +164,7 @@ class Cluster:
         if record.version != self.lease.version:
             self._queue.append((name, happened.RecordConflicted(request)))
             return
-        self.lease = Record(self.lease.version + 1, record.holder, record.epoch, record.in_sync)
+        self.lease = replace(record, version=self.lease.version + 1)
         if self.lease_answers:
             self._queue.append((name, happened.RecordWritten(request, self.lease.version)))
         else:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gamecluster_operator import spec, status
 from gamecluster_operator.labels import Object
 from gamecluster_operator.observed import Failover, Observed, ObservedPod, ObservedSet
-from gamecluster_operator.record import Incarnation, Record
+from gamecluster_operator.record import Asleep, Incarnation, Record
 from gamecluster_operator.spec import Problem
 from gamecluster_operator.status import Counters, Situation
 
@@ -46,11 +46,25 @@ SITUATIONS: dict[str, tuple[Observed, Situation]] = {
         PLAYING,
         Situation(waiting="arena-2 is asked to hand the GameState over to arena-0 before it is removed"),
     ),
+    "hibernating": (
+        Observed(ObservedSet(1, 1, 1, True), Record(13, A, 4, (A,)), PODS[:1]),
+        Situation(waiting="arena-0 stays until its storage takes what it holds (it is Failing)"),
+    ),
+    "hibernated": (
+        Observed(ObservedSet(0, 0, 0, True), Record(14, None, 5, (), asleep=Asleep(A, 4, 123)), ()),
+        Situation(leading=False),
+    ),
+    "hibernated-without-a-word": (
+        Observed(ObservedSet(0, 0, 0, True), Record(14, A, 4, (A,)), ()),
+        Situation(leading=False),
+    ),
 }
 
 
 def derive(observed: Observed, situation: Situation, previous: Object | None = None, now: datetime = NOW) -> Object:
-    cluster = spec.parse(game_cluster())
+    sleeps = observed.stateful_set is not None and observed.stateful_set.replicas < 3
+    wanted = {"replicas": 0, "storage": {"type": "Volume"}} if sleeps else {}
+    cluster = spec.parse(game_cluster(**wanted))
     return status.derive("arena", 1, cluster, observed, previous or {}, situation, now)
 
 

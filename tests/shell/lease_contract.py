@@ -19,7 +19,7 @@ from lightkube.config.models import Cluster, User
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.resources.core_v1 import Namespace
 
-from gamecluster.core.messages import Incarnation, Record, incarnation
+from gamecluster.core.messages import Asleep, Incarnation, Record, incarnation
 from gamecluster.shell.lease import (
     IN_SYNC,
     NEVER_HELD,
@@ -177,6 +177,16 @@ class EveryLease:
             version = await store.lease.write(held(await read(store.lease), A))
             version = await store.lease.write(Record(version, None, 1001, (), never_held=True))
             assert await read(store.lease) == Record(version, None, 1001, (), never_held=True)
+
+    async def test_a_sleeping_game_says_where_what_is_stored_ends_until_somebody_wakes_it(
+        self, kind: str, tmp_path: Path
+    ) -> None:
+        async with opened(kind, tmp_path) as store:
+            version = await store.lease.write(held(await read(store.lease), A))
+            version = await store.lease.write(Record(version, None, 2, (), asleep=Asleep(A, 1, 77)))
+            assert await read(store.lease) == Record(version, None, 2, (), asleep=Asleep(A, 1, 77))
+            version = await store.lease.write(Record(version, A, 3, (A,), restore=True))
+            assert await read(store.lease) == Record(version, A, 3, (A,), restore=True)
 
     async def test_every_write_makes_a_new_version_even_of_the_same_record(self, kind: str, tmp_path: Path) -> None:
         async with opened(kind, tmp_path) as store:

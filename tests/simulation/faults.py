@@ -11,12 +11,15 @@ from typing import assert_never
 
 from gamecluster.core.events import DrainRequested, HandOffRequested
 from gamecluster.core.messages import Incarnation
+from gamecluster.core.view import StorageState
+from gamecluster_operator.labels import pod_name
 
 from . import probe
 from .life import Life
 from .loss import safe_until
 from .network import Pair
 from .schedule import Family, Fault, Kind
+from .standin import CLUSTER
 from .world import World
 
 
@@ -114,6 +117,8 @@ class Trouble:
                         client.hang_up()
             case Kind.kill_set:
                 self._kill_set(fault)
+            case Kind.hibernate:
+                self._hibernate(fault)
             case Kind.abandon:
                 self._leave_alone(victim, fault)
             case Kind.operator_away | Kind.operator_blind | Kind.operator_slow:
@@ -181,6 +186,44 @@ class Trouble:
         for victim in victims:
             world.end(victim, "killed with all others", loudly)
             world.start_later(fault.seconds * world.random.uniform(0.5, 1.5), victim.name, loudly)
+
+    def _hibernate(self, fault: Fault) -> None:
+        """As the operator does it: all but the first pod go, then that, when it leads alone and its storage works."""
+        world = self._world
+        if world.sleepers is not None:
+            return
+        world.sleepers = set()
+        self._go_on_going(world.sleepers)
+        self._later(fault.seconds, self._wake)
+
+    def _go_on_going(self, sleepers: set[str]) -> None:
+        world, first = self._world, pod_name(CLUSTER, 0)
+        if world.sleepers is not sleepers:
+            return
+        living = [life for life in world.living() if not life.abandoned]
+        others = [life for life in living if life.name != first]
+        for life in others or [life for life in living if self._may_go_last(life)]:
+            if not life.draining:
+                life.draining, life.comes_back = True, False
+                sleepers.add(life.name)
+                world.tell(life.incarnation, DrainRequested())
+        world.at(world.now + 0.2, self._go_on_going, sleepers)
+
+    def _may_go_last(self, life: Life) -> bool:
+        record = self._world.lease.record
+        works = life.node.view().storage is StorageState.ready
+        return record.holder is None or (record.holder == life.incarnation and life.node.is_leader and works)
+
+    def _wake(self) -> None:
+        world = self._world
+        sleepers, world.sleepers = world.sleepers or set(), None
+        world.counts["woken asleep" if world.lease.record.asleep else "woken"] += 1
+        for name in sorted(sleepers):
+            going = [life for life in world.living() if life.name == name]
+            for life in going:
+                life.comes_back = True
+            if not going and name not in world.absent:
+                world.start_later(world.random.uniform(0.0, 2.0), name, False)
 
     def _leave_alone(self, leader: Life, fault: Fault) -> None:
         """First it shrinks its set to itself, then it loses the API server too, and its pod is replaced."""

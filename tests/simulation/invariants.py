@@ -62,6 +62,7 @@ class Ledger:
         self.undone: dict[Position, Entry] = {}  # by total losses
         self.renamed: dict[Position, Entry] = {}  # restored, and called by another epoch since
         self.beginnings: dict[int, Incarnation] = {}  # epoch → who is to restore the game in it
+        self.woken: set[int] = set()  # those of them in which nothing may be lost, for the game slept
         self.era = 0  # the epoch of the last restore, or new game
         self._past: list[list[Entry]] = []  # what there was before each of them
 
@@ -121,7 +122,8 @@ def check_commits(ledger: Ledger, life: Life, lease: LeaseApi, lives: dict[Incar
         and ledger.era < position.epoch
         and life.loaded is not None
     ):
-        life.undone = ledger.begin(position.epoch, life.loaded, position, now)
+        loaded = Position(position.epoch, life.loaded[-1].seq)  # it may have committed more in this very step
+        life.undone = ledger.begin(position.epoch, life.loaded, loaded, now)
     for entry in life.committed:
         if ledger.former(entry.position) == entry:
             continue  # it follows one who led before the loss, or had not loaded yet
@@ -282,6 +284,8 @@ def check_record(
         raise Violated("I2", f"{writer} replaced {before} by {after}")
     if after.restore and after.holder is not None:
         ledger.beginnings[after.epoch] = after.holder
+        if before.asleep is not None:
+            ledger.woken.add(after.epoch)
         return
     if after.holder is None:
         return

@@ -421,6 +421,26 @@ def restored_state_not_loaded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Durability, "must_restore", lambda self, record, me: False)
 
 
+def last_word_unstored(patch: pytest.MonkeyPatch) -> None:
+    """Rule 8: who goes last says that everything is stored before it is."""
+    patch.setattr(Durability, "closed", lambda self, log: log.committed if log.committed == log.last else None)
+
+
+def last_word_and_more(patch: pytest.MonkeyPatch) -> None:
+    """Rule 8: who goes last takes moves until it is gone."""
+    patch.setattr(Leadership, "is_frozen", property(lambda self: self.hand_over is not None))
+
+
+def anything_wakes(patch: pytest.MonkeyPatch) -> None:
+    """Rule 12: a sleeping game is begun by who has anything stored, be it older."""
+    patch.setattr(Durability, "can_wake", lambda self, asleep, me: asleep is not None and self.found is not None)
+
+
+def only_the_leader_stays(patch: pytest.MonkeyPatch) -> None:
+    """Rule 8: of all who are to go the others don't wait until the leader has stored everything, and the leader dies."""
+    patch.setattr(Node, "_has_to_store", property(lambda self: self.is_leader))
+
+
 def _match(replication: Replication, peer: Any) -> int:
     copy = replication._copies.get(peer)
     return copy.match.seq if copy is not None and copy.match is not None else 0
@@ -462,6 +482,12 @@ MUTANTS = (
     Mutant("a failed store is done", Family.storage, failed_store_is_done, ("durability", "storage"), first=16),
     Mutant("the poorest is restored", Family.storage, poorest_is_restored, ("durability",)),
     Mutant("what is stored is not loaded", Family.storage, restored_state_not_loaded, ("I3", "I4", "durability")),
+    Mutant("the last word comes before its truth", Family.hibernation, last_word_unstored, ("asleep",)),
+    Mutant("moves after the last word", Family.hibernation, last_word_and_more, ("asleep",)),
+    Mutant("anything wakes a sleeping game", Family.hibernation, anything_wakes, ("asleep",)),
+    Mutant(
+        "only the leader stays until all is stored", Family.hibernation, only_the_leader_stays, ("drain",), first=60
+    ),
     Mutant("answers outlive the stay", Family.leaving, answers_outlive_the_stay, ("stay",)),
     Mutant("any connection leaves", Family.leaving, any_connection_leaves, ("I5", "stay")),
     Mutant("any connection moves", Family.leaving, any_connection_moves, ("I5", "stay"), first=65),

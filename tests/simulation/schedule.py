@@ -29,6 +29,7 @@ class Family(StrEnum):
     backstop = "backstop"  # pods that don't take over, or are lost for good, and Leases too: the operator stands in
     storage = "storage"  # all that have the GameState die at once, and it comes back from what is stored
     alone = "alone"  # a pod is left alone without the API server, and the game is begun again elsewhere
+    hibernation = "hibernation"  # all pods go, one after another, and come back from what is stored
     leaving = "leaving"  # players leave on purpose, or stay away for longer than the grace, and come back
 
 
@@ -56,6 +57,7 @@ class Kind(StrEnum):
     scale_down = "scale-down"
     reconnect = "reconnect"  # clients lose their connections
     kill_set = "kill-set"  # all that have the GameState at one instant
+    hibernate = "hibernate"  # the game is told to sleep, and woken later, asleep or not
     abandon = "abandon"  # the leader is cut off, alone, and its pod deleted by force
     operator_away = "operator-away"  # it restarts
     operator_blind = "operator-blind"  # some pods do not answer it
@@ -168,6 +170,18 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
     ),
     Family.storage: (*_STORED, *_STORED, *_STANDIN, Kind.kill, Kind.kill, Kind.pause, Kind.cut, Kind.reconnect),
     Family.alone: (*_STANDIN, Kind.pause, Kind.pause, Kind.cut, Kind.slow, Kind.kill),
+    Family.hibernation: (
+        *_STORED,
+        *_STANDIN,
+        Kind.kill,
+        Kind.kill,
+        Kind.pause,
+        Kind.cut,
+        Kind.isolate,
+        Kind.one_way,
+        Kind.lease_slow,
+        Kind.hand_off,
+    ),
     Family.leaving: (
         *_PROCESS,
         Kind.reconnect,
@@ -182,11 +196,12 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
 }
 
 
+_NEWEST = (Family.hibernation,)
 _LATEST = (Family.backstop, Family.storage, Family.alone, Family.leaving)
 _LATER = (Family.deleted, Family.clocks, Family.scaling)
-"""Both drawn apart from the others, so that the seeds from before they were there mean what they meant."""
+"""All drawn apart from the others, so that the seeds from before they were there mean what they meant."""
 
-USUAL = (*(f for f in Family if f not in (*_LATER, *_LATEST)), Family.everything, Family.everything)
+USUAL = (*(f for f in Family if f not in (*_LATER, *_LATEST, *_NEWEST)), Family.everything, Family.everything)
 
 
 def plan(seed: int, family: Family | None = None) -> Plan:
@@ -198,6 +213,9 @@ def plan(seed: int, family: Family | None = None) -> Plan:
     latest = Random(f"{seed}/latest")
     if latest.random() < 0.07 * len(_LATEST):
         drawn = latest.choice(_LATEST)
+    newest = Random(f"{seed}/newest")
+    if newest.random() < 0.07 * len(_NEWEST):
+        drawn = newest.choice(_NEWEST)
     kind = family or drawn  # drawn in any case: a seed means the same plan whether its family is named or not
     least, most = _SECONDS.get(kind, (2.5, 7.0))
     seconds = random.uniform(least, most)
@@ -301,6 +319,14 @@ def _total_losses(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tu
     return tuple(sorted([*losses, *_faults(random, kinds, seconds)], key=lambda f: f.at))
 
 
+def _sleeps(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
+    first = random.uniform(1.0, 3.0)
+    again = [random.uniform(first, seconds) for _ in range(random.choice((1, 2, 3)))]
+    sleeps = [Fault(at, Kind.hibernate, random.randrange(1 << 16), random.uniform(0.2, 8.0)) for at in (first, *again)]
+    losses = [_fault(random, Kind.kill_set, random.uniform(first, seconds)) for _ in range(random.choice((0, 0, 1)))]
+    return tuple(sorted([*sleeps, *losses, *_faults(random, kinds, seconds)[::2]], key=lambda f: f.at))
+
+
 def _left_alone(random: Random, kinds: tuple[Kind, ...], seconds: float) -> tuple[Fault, ...]:
     abandoned = Fault(random.uniform(1.0, 2.5), Kind.abandon, 4 * random.randrange(1 << 14), random.uniform(14.0, 22.0))
     others = [_fault(random, random.choice(kinds), random.uniform(0.3, seconds)) for _ in range(random.randint(0, 8))]
@@ -323,18 +349,27 @@ _SECONDS = {
     Family.backstop: (5.0, 12.0),
     Family.storage: (8.0, 24.0),
     Family.alone: (14.0, 22.0),
+    Family.hibernation: (10.0, 24.0),
 }
-_PODS = {Family.outage: (3, 3, 4, 5), Family.takeovers: (3, 4, 5), Family.scaling: (5,), Family.alone: (2, 3, 3, 4)}
+_PODS = {
+    Family.outage: (3, 3, 4, 5),
+    Family.takeovers: (3, 4, 5),
+    Family.scaling: (5,),
+    Family.alone: (2, 3, 3, 4),
+    Family.hibernation: (1, 2, 3, 3, 4),
+}
 _MAKE = {
     Family.outage: _outage,
     Family.takeovers: _takeovers,
     Family.scaling: _scaling,
     Family.storage: _total_losses,
     Family.alone: _left_alone,
+    Family.hibernation: _sleeps,
 }
 _SETTLE = {
     Family.backstop: _standing_in,
     Family.storage: _stored,
+    Family.hibernation: _stored,
     Family.alone: _alone,
     Family.leaving: _leaving,
 }

@@ -21,7 +21,7 @@ from gamecluster_operator import backstop, restore
 from gamecluster_operator.lease import LastKnown, new_lease
 from gamecluster_operator.memory import Memory
 from gamecluster_operator.observed import Observed, ObservedPod, Telling, telling
-from gamecluster_operator.record import Record
+from gamecluster_operator.record import Asleep, Record
 from gamecluster_operator.spec import GameCluster, parse
 
 from .lease import Answer
@@ -149,7 +149,8 @@ class Operator:
             self._stand_in(record, observed, fresh, now)
 
     def _stand_in(self, record: Record, observed: Observed, fresh: Observed, now: float) -> None:
-        if restore.is_undecided(record, observed.pods):
+        sleeps = record.asleep is not None and not backstop.is_lost(record, observed.pods, self._memory.held)
+        if sleeps or restore.is_undecided(record, observed.pods):
             self._begin(record, observed, now)
             return
         if self._backstop(record, observed, now) is None:
@@ -169,11 +170,11 @@ class Operator:
         return backstop.backstop(record, observed.pods, now, since, memory.gone_since, gone, memory.held)
 
     def _begin(self, record: Record, observed: Observed, now: float) -> None:
-        since = self._memory.not_leading_since
+        clocks = self._memory.not_leading_since, self._memory.pods_since
+        since = max((clock for clock in clocks if clock is not None), default=now)
         epoch = max([record.epoch, *(pod.told.epoch for pod in observed.pods if pod.told is not None)])
-        beginning = restore.begin(
-            self._game_cluster(), record, observed.pods, epoch, now - (now if since is None else since)
-        )
+        begin = restore.begin if record.asleep is None else restore.wake
+        beginning = begin(self._game_cluster(), record, observed.pods, epoch, now - since)
         if beginning is not None and self._write(record, beginning.record):
             self._cluster.decided(to_core(record), _core(beginning.lost), beginning.stored)
 
@@ -189,13 +190,14 @@ class Operator:
         if record.holder is None and not record.in_sync and record.epoch == 0:
             return
         if record.epoch >= (self._status.epoch or 0):
-            self._status = LastKnown(record.epoch, record.in_sync, record.never_held)
+            self._status = LastKnown(record.epoch, record.in_sync, record.never_held, record.asleep)
 
     def _make_lease(self, observed: Observed) -> None:
         new = new_lease(self._status, observed.pods)
         if new is not None:
             begins = new.never_held and self._wishes.storage == "Memory"
-            self._cluster.lease.create(messages.Record(0, None, new.epoch, _core(new.in_sync), begins))
+            asleep = _word(new.asleep, messages.Asleep)
+            self._cluster.lease.create(messages.Record(0, None, new.epoch, _core(new.in_sync), begins, asleep=asleep))
 
     def _write(self, seen: Record, wanted: Record) -> bool:
         if from_core(self._cluster.lease.record) != seen or self._cluster.lease.store.deleted:
@@ -227,8 +229,13 @@ def _core(members: tuple[Any, ...]) -> tuple[Incarnation, ...]:
 
 
 def from_core(record: messages.Record) -> Record:
-    return Record(**{field.name: getattr(record, field.name) for field in fields(Record)})
+    values = {field.name: getattr(record, field.name) for field in fields(Record)}
+    return Record(**{**values, "asleep": _word(record.asleep, Asleep)})
 
 
 def to_core(record: Record) -> messages.Record:
-    return messages.Record(**asdict(record))
+    return messages.Record(**{**asdict(record), "asleep": _word(record.asleep, messages.Asleep)})
+
+
+def _word(asleep: Any, kind: Any) -> Any:
+    return kind(asleep.by, asleep.epoch, asleep.seq) if asleep is not None else None

@@ -31,6 +31,7 @@ KEPT = (
     (4591, Family.takeovers),  # a leader that had stepped down bounced a repeated Forward that it had run
     (7, Family.alone),  # a leader that rule 11 had stopped went on when it read that the game was to begin anew
     (722292280, Family.leaving),  # the last pod went at once, while another was on its way back
+    (1116, Family.hibernation),  # a pod went that had been told to before it knew that its claim had landed
     (505, Family.takeovers),  # a learner was let in without the tail that the new leader had inherited
 )
 """Seeds that once found something."""

@@ -21,6 +21,7 @@ from gamecluster.core.events import Event
 from gamecluster.core.messages import (
     Ack,
     Append,
+    Asleep,
     Fields,
     Incarnation,
     Install,
@@ -62,7 +63,9 @@ def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision:
         renew_every=plan.lease_duration / 3,
         storage=plan.storage,
         durable=plan.durable,
-        leave_alone_after=1e6,  # then it would go with the only copy, as it was told
+        leave_alone_after=1e6
+        if plan.storage is Kept.nowhere
+        else 0.5,  # then it would go with the only copy, as it was told
     )
     grace = 1e6 if plan.family is Family.clocks else 30.0  # a clock that jumps would end stays
     game = GuestBook(plan.grace) if plan.leaves else CounterGame(grace)
@@ -87,6 +90,7 @@ class World:
         self._boots: Counter[str] = Counter()
         self._pods: Counter[str] = Counter()
         self.safe_until = 0  # the last entry that no total loss may undo
+        self.sleepers: set[str] | None = None  # pods that went because the game is to sleep; None: it is to be awake
         self._objects: dict[str, str] = {}  # name → UID of the pods that there are
         self.storage = Storage(self, Random(f"{plan.seed}/storage"), plan.storage, self.ledger.chain, self._tell_life)
         weather = Weather(plan.typical_delay, plan.slow_share, 0.2, ordered=plan.ordered)
@@ -372,6 +376,8 @@ class World:
         undone, life.undone = life.undone or [], None
         self.counts["undone"] += len(undone)
         self.note(f"the game goes on at {self.ledger.last}, by {life}; {len(undone)} entries are undone")
+        if undone and self.ledger.era in self.ledger.woken:
+            raise Violated("asleep", f"{life} woke the game, and {undone} had been committed")
         loss.check_loss(self, life, undone)
         for client in self.clients:
             client.rolled_back(self.ledger.shadow)
@@ -384,7 +390,8 @@ class World:
             lambda answer: self.give(life.incarnation, self._step, life, answer),
         )
         current = self.lease.record
-        if record.version == current.version and self.ledger.entries and not (current.never_held or current.restore):
+        begins = current.never_held or current.restore or current.asleep is not None
+        if record.version == current.version and self.ledger.entries and not begins:
             why = f"{life} sends a write of the record with it"
             invariants.check_held_by_all(self.ledger, self.ledger.last, [record.in_sync], self.lives, why)
 
@@ -393,11 +400,19 @@ class World:
             self.now, f"landed, by {writer}: v{after.version} e{after.epoch} {after.holder} {after.in_sync}"
         )
         invariants.check_record(self.ledger, before, after, writer, self.lives, self.now)
+        if after.asleep is not None:
+            self._check_last_word(after.asleep)
         if after.holder is not None and self.lives[after.holder].undone is not None:
             self._begin_again(self.lives[after.holder])
         self.counts["landed"] += 1
         for strike in self.traps.pop(Moment.land, ()):
             self.at(self.now, strike, self.lives.get(writer))
+
+    def _check_last_word(self, asleep: Asleep) -> None:
+        stored = self.storage.content(self.lives[asleep.by]).end
+        if not asleep.position == stored == self.ledger.last:
+            raise Violated("asleep", f"{asleep}, and {stored} is stored, and {self.ledger.last} was committed")
+        self.counts["asleep"] += 1
 
     def _drained(self, life: Life) -> None:
         if not life.draining:

@@ -8,6 +8,7 @@
 | named to restore | first look                   | loading  | LoadStored                                                |
 | loading  | StoredLoaded                         | restored | (the node installs it as its log's base, and leads)       |
 | loading  | StoredUnreadable                     | waiting  | said; LoadStored again after a pause                      |
+| idle     | the last pod goes, all is committed  | writing  | Store: a snapshot of all, until one is done: closed       |
 
 One write is under way at a time; what comes meanwhile goes with the next one. The log itself is the queue, so nothing grows here:
 who falls behind what the log still holds writes a snapshot. The first write of each life (and, in a storage that the pods share, of
@@ -21,7 +22,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from .effects import Effect, Level, LoadStored, Say, Store
-from .messages import Entry, Position, Record, Tables
+from .messages import Asleep, Entry, Incarnation, Position, Record, Tables, name_of
 
 START = Position(0, 0)
 SNAPSHOT_EVERY = 1000
@@ -75,6 +76,8 @@ class Durability:
     _loading: bool = False
     _load_at: float = 0.0
     _restored_epoch: int = 0
+    _closing: Position | None = None  # the snapshot under way, with which this pod wants to go
+    _closed: Position | None = None
 
     # --- what others ask
 
@@ -102,6 +105,17 @@ class Durability:
             and record.epoch != self._restored_epoch
         )
 
+    def closed(self, log: Log) -> Position | None:
+        """Where the snapshot ends with which this pod may go: all that there is."""
+        return self._closed if self._closed == log.committed == log.last else None
+
+    def can_wake(self, asleep: Asleep | None, me: Incarnation) -> bool:
+        """My storage holds just what the last pod has left. Of pods' own storages only that pod's counts, which is never behind."""
+        if asleep is None or not self.is_known or self.kept is Kept.nowhere:
+            return False
+        is_mine = self.kept is Kept.shared or name_of(asleep.by) == name_of(me)
+        return is_mine and self.found == asleep.position
+
     # --- what to do
 
     def load(self, now: float) -> list[Effect]:
@@ -110,8 +124,9 @@ class Durability:
         self._loading = True
         return [LoadStored()]
 
-    def write(self, log: Log, leads: int, leaves: bool, now: float) -> list[Effect]:
-        """``leads``: the epoch that this pod serves as leader, or 0. ``leaves``: it is about to go, so there is no time to lose."""
+    def write(self, log: Log, leads: int, leaves: bool, closes: bool, now: float) -> list[Effect]:
+        """``leads``: the epoch that this pod serves as leader, or 0. ``leaves``: it is about to go, so there is no time to lose.
+        ``closes``: nobody holds the GameState after it, and nothing is appended any more."""
         if leads != self._leads:
             self._leads = leads
             if self.kept is Kept.shared:
@@ -121,12 +136,22 @@ class Durability:
         is_awaited = self.waits and leads > 0
         if now < self._write_at and (self.problem or not (is_awaited or leaves or self._lags(log))):
             return []
-        effect = self._next(log, leads, log.last if is_awaited else log.committed)
+        if closes and leads and log.committed == log.last:
+            effect = self._last_snapshot(log, leads)
+        else:
+            effect = self._next(log, leads, log.last if is_awaited else log.committed)
         if effect is None:
             return []
         self._writing = effect.last
         self._write_at = now + PACE_SECONDS
         return [effect]
+
+    def _last_snapshot(self, log: Log, leads: int) -> Store | None:
+        """A snapshot is synced to the disk, whatever the durability."""
+        if self.closed(log) is not None:
+            return None
+        self._since_snapshot, self._closing = 0, log.committed
+        return Store(leads, log.committed, log.snapshot(), [])
 
     def _lags(self, log: Log) -> bool:
         return self._stored is not None and log.committed.seq - self._stored.seq >= PACE_ENTRIES
@@ -157,6 +182,8 @@ class Durability:
         if self._writing != last:
             return []
         self._writing, self._stored, self.found, self.is_known = None, last, last, True
+        if self._closing == last:
+            self._closing, self._closed = None, last
         self._since_snapshot += entries
         if not self.problem:
             return []
@@ -165,7 +192,7 @@ class Durability:
 
     def failed(self, reason: str, now: float) -> list[Effect]:
         """It may have landed, or land later: the next write says everything anew."""
-        self._writing = self._stored = None
+        self._writing = self._stored = self._closing = None
         self._write_at = now + RETRY_SECONDS
         if self.problem:
             self.problem = reason

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
-from .messages import Incarnation, Record, name_of
+from .messages import Incarnation, Position, Record, name_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Facts:
     is_caught_up: Callable[[Incarnation], bool]
     revision: Callable[[Incarnation], str]
     all_committed: bool
+    closed: Position | None
+    """Where the storage ends, if this pod has put all into it to go."""
+    can_wake: bool
+    """My storage holds what the record of a sleeping game says."""
 
 
 def planned_set(

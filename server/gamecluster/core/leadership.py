@@ -12,6 +12,9 @@
 | starting,  | one of them has promised a higher epoch            | follower   | ReadRecord                                    |
 | leading    |                                                    |            |                                               |
 | leading    | member suspected / learner caught up / renewal due | leading    | WriteRecord                                   |
+| leading    | the last one goes, and all is stored               | leading    | WriteRecord(vacant, asleep, epoch + 1)        |
+| leading    | asleep was written                                 | follower   | (it may go)                                   |
+| follower   | asleep, and my storage holds what it says          | claiming   | WriteRecord(me, {me}, to be restored)         |
 | leading    | hand-over asked for, successor holds everything    | follower   | WriteRecord(successor, epoch + 1), then Named |
 | leading,   | the Lease is lost: deleted, or lowered by hand     | reclaiming | promise to myself, Follow to the last set     |
 | starting   |                                                    |            |                                               |
@@ -34,9 +37,11 @@ from enum import StrEnum
 from math import inf
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from .effects import Effect, Level, ReadRecord, Say, SendPeer, WriteRecord
 from .insync import Facts, planned_set, successor_of
-from .messages import Follow, Held, Incarnation, Message, Promise, Promised, Record, SealId, name_of
+from .messages import Asleep, Follow, Held, Incarnation, Message, Promise, Promised, Record, SealId, name_of
 from .past import Past
 
 STAGGER_SECONDS = 0.2
@@ -131,6 +136,8 @@ class Leadership:
     promise: Promise | None = None
     leaving: bool = False
     hand_over: HandOver | None = None
+    closing: bool = False
+    """This pod goes, and nobody is there to hand over to: it stores everything, and the record is to say so."""
     takeover: Takeover | None = None
     _attempts: list[Attempt] = field(default_factory=list)
     _in_flight: Attempt | None = None
@@ -167,7 +174,12 @@ class Leadership:
 
     @property
     def is_frozen(self) -> bool:
-        return self.hand_over is not None
+        return self.hand_over is not None or self.closing
+
+    @property
+    def has_sent_last_word(self) -> bool:
+        """It may have landed: then nothing may be committed any more."""
+        return any(attempt.record.asleep is not None for attempt in self._attempts)
 
     @property
     def leader(self) -> Incarnation | None:
@@ -192,6 +204,12 @@ class Leadership:
         if (self.seal.is_complete or self.is_off_record) and self.seal.has_majority(self.is_certainly_dead):
             members = {m for m in members if not self.is_certainly_dead(m)}
         return members
+
+    @property
+    def may_be_in_sync(self) -> bool:
+        """By the record, or by a write of mine that may have landed."""
+        records = [*([self.record] if self.record else []), *(attempt.record for attempt in self._attempts)]
+        return any(self.me in record.in_sync for record in records)
 
     @property
     def is_off_record(self) -> bool:
@@ -254,8 +272,7 @@ class Leadership:
             return []
         self._renewed_at = attempt.sent_at
         self._away_since = None
-        accepted = Record(version, attempt.record.holder, attempt.record.epoch, attempt.record.in_sync)
-        return self.seen(accepted, now)
+        return self.seen(replace(attempt.record, version=version), now)
 
     def unwritten(self, request: int, now: float, answered: bool) -> None:
         """Conflict (``answered``) or no answer. Either way nothing is known but by a newer record."""
@@ -365,8 +382,11 @@ class Leadership:
         return leader is None or facts.silence(leader) > self.suspect_after * 1.5
 
     def _decide_vacant(self, record: Record, facts: Facts) -> list[Effect]:
-        """Pods meet first; then the first by name claims, the others a little after one another: a lost race would cost an epoch."""
-        if not record.never_held or self.leaving:
+        """Pods meet first; then the first by name claims, the others a little after one another: a lost race would cost an epoch.
+
+        A sleeping game is for who has it in its storage, and begins with that.
+        """
+        if self.leaving or not (record.never_held or facts.can_wake):
             return []
         if self._vacant_since is None:
             self._vacant_since = facts.now
@@ -396,6 +416,8 @@ class Leadership:
             return []
         if self.is_off_record:
             return self._put_on_record(record, facts)
+        if self.closing:
+            return self._decide_closing(record, facts)
         if self.hand_over is not None:
             return self._decide_hand_over(record, facts)
         planned = self._planned_set(record, facts)
@@ -428,6 +450,19 @@ class Leadership:
             said = f"no hand-over to {wanted or 'anyone'}: no such pod holds everything, or it is about to go"
             return [Say(Level.warning, said)]
         if self._attempts:
+            return self._write_set(record, planned, "renew", facts)
+        return []
+
+    def _decide_closing(self, record: Record, facts: Facts) -> list[Effect]:
+        """First I am the only one in the set. Then nobody but me can have anything acknowledged, and I take nothing any more."""
+        planned = self._planned_set(record, facts)
+        if planned != list(record.in_sync):
+            return self._write_set(record, planned, "in-sync set", facts)
+        if planned == [self.me] and facts.all_committed and facts.closed is not None and not self.seal.binds:
+            self.hand_over = None
+            asleep = Asleep(self.me, facts.closed.epoch, facts.closed.seq)
+            return self._write(record, None, self._next_epoch(record), [], "last word", facts, asleep=asleep)
+        if facts.now >= self._renew_at or self._attempts or not self.may_commit(facts.now):
             return self._write_set(record, planned, "renew", facts)
         return []
 
@@ -602,7 +637,8 @@ class Leadership:
         self.role = Role.claiming
         self.takeover = None
         self._is_alone_by_choice = True
-        return self._write(record, self.me, epoch, [self.me], "first claim", facts)
+        purpose = "wake" if record.asleep else "first claim"
+        return self._write(record, self.me, epoch, [self.me], purpose, facts, restore=record.asleep is not None)
 
     def _claim(self, record: Record, old: Incarnation, purpose: str, facts: Facts) -> list[Effect]:
         """The promise to myself comes before the write is sent."""
@@ -634,14 +670,16 @@ class Leadership:
     def _write(
         self,
         record: Record,
-        holder: Incarnation,
+        holder: Incarnation | None,
         epoch: int,
         members: list[Incarnation],
         purpose: str,
         facts: Facts,
+        restore: bool = False,
+        asleep: Asleep | None = None,
     ) -> list[Effect]:
         self._requests += 1
-        wanted = Record(record.version, holder, epoch, tuple(members))
+        wanted = Record(record.version, holder, epoch, tuple(members), restore=restore, asleep=asleep)
         attempt = Attempt(self._requests, wanted, purpose, facts.now)
         self._in_flight = attempt
         self._attempts.append(attempt)
@@ -703,6 +741,10 @@ class Leadership:
             return []
         if record.never_held and record.epoch <= self.epoch:
             return []
+        if record.asleep is not None and record.epoch > self.epoch:
+            self.role, self.hand_over, self.closing = Role.follower, None, False
+            at = f"{record.asleep.epoch}/{record.asleep.seq}"
+            return [Say(Level.info, f"the game sleeps: {name_of(record.asleep.by)} has stored everything, up to {at}")]
         if record.epoch <= self.epoch:
             return self._begin_reclaim(record)
         self.role, self.hand_over = Role.follower, None

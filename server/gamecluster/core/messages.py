@@ -37,13 +37,26 @@ def boot_of(who: Incarnation) -> int:
     return int(who.rsplit("_", 1)[1])
 
 
+class Asleep(Struct, frozen=True, array_like=True):
+    """The last word of the pod that led last: all that was acknowledged is in the storage, which ends there, and no pod holds it."""
+
+    by: Incarnation
+    epoch: int
+    seq: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.seq)
+
+
 class Record(Struct, frozen=True, array_like=True):
     """What the Lease says.
 
     ``version`` is the Lease's resourceVersion: what writes are conditional on, and the order of reads
     (Kubernetes KEP-5504 makes resource versions comparable as integers). ``holder`` is None on a vacant Lease;
     ``never_held`` is the operator's mark on a Lease of a cluster that has not played yet; ``restore``: all pods that held the
-    GameState were lost, and ``holder`` is to begin with what its storage has. ``dead``: the operator's word that these have ended.
+    GameState were lost, or all have gone, and ``holder`` is to begin with what its storage has. ``dead``: the operator's word that
+    these have ended. ``asleep``: on a vacant Lease, where what is stored ends; who has stored just that may claim it.
     """
 
     version: int
@@ -53,6 +66,7 @@ class Record(Struct, frozen=True, array_like=True):
     never_held: bool = False
     restore: bool = False
     dead: tuple[Incarnation, ...] = ()
+    asleep: Asleep | None = None
 
 
 class Position(Struct, frozen=True, array_like=True, order=True):

@@ -260,6 +260,8 @@ class Node:
                 self._out += self._durability.stored(last, entries)
                 self._commit()
                 self._release_held()
+                if self._leadership.closing:
+                    self._decide()
             case happened.StoreFailed(reason):
                 self._out += self._durability.failed(reason, now)
             case happened.StoredLoaded(position, tables):
@@ -273,7 +275,8 @@ class Node:
                 self._asked_to_go = min(self._asked_to_go, now)
                 self._say_hello()
                 self._on_tick()
-        self._out += self._durability.write(self.log, self._serving_epoch, self._leadership.leaving, now)
+        leadership = self._leadership
+        self._out += self._durability.write(self.log, self._serving_epoch, leadership.leaving, leadership.closing, now)
         return self._out
 
     def _on_message(self, peer: Incarnation, message: Message) -> None:
@@ -370,20 +373,39 @@ class Node:
         """Goes when the leader says that nobody counts on this pod, or when all others go as well.
 
         Its own sight of the record is not enough: it may have been let in a moment ago. Others that left before were no
-        part of this: one of them may be on its way back, and find the state here.
+        part of this: one of them may be on its way back, and find the state here. The last one with a storage stores everything
+        and leaves its word in the record.
         """
         if self._drained:
             return
+        leadership, has_waited = self._leadership, now >= self._asked_to_go + self._config.leave_alone_after
         others_go = self._members.everyone_else_is_leaving(self.record) and (
-            not self._members.has_met
-            or self._members.was_any_heard_since(self._asked_to_go)
-            or now >= self._asked_to_go + self._config.leave_alone_after
+            not self._members.has_met or self._members.was_any_heard_since(self._asked_to_go) or has_waited
         )
-        if others_go or (self._let_go is not None and self._let_go == self._leadership.promise):
+        if self._has_to_store:
+            is_alone = has_waited and not set(self._members.linked()) - self._members.draining()
+            leadership.closing = self.is_leader and (leadership.has_sent_last_word or others_go or is_alone)
+            others_go = False
+        if others_go or self._may_go:
             self._drained = True
             self._out.append(do.Drained())
-        elif self.is_leader:
-            self._leadership.ask_hand_over(None, now, self._config.hand_over_within)
+        elif self.is_leader and not leadership.closing:
+            leadership.ask_hand_over(None, now, self._config.hand_over_within)
+
+    @property
+    def _may_go(self) -> bool:
+        """Nobody counts on this pod: its leader has said so, or the game sleeps and nobody has led since, as far as it has promised."""
+        record, promise = self.record, self._leadership.promise
+        if self._let_go is not None and self._let_go == promise:
+            return True
+        return record is not None and record.asleep is not None and record.epoch > self.epoch
+
+    @property
+    def _has_to_store(self) -> bool:
+        """There is a storage, and this pod leads, or would have to if the leader died before it has stored everything."""
+        if self._durability.kept is Kept.nowhere or self.record is None:
+            return False
+        return self.is_leader or self._leadership.may_be_in_sync
 
     def _on_link_up(self, peer: Incarnation, url: str | None, revision: str) -> None:
         for dead in self._members.link_up(peer, url, revision, self._now):
@@ -682,6 +704,8 @@ class Node:
             is_caught_up=self._replication.is_caught_up,
             revision=lambda peer: self._config.revision if peer == self.me else members.revision(peer),
             all_committed=self.log.committed == self.log.last,
+            closed=self._durability.closed(self.log),
+            can_wake=self._durability.can_wake(self.record.asleep if self.record else None, self.me),
         )
 
     # --- delivering what is committed
@@ -766,6 +790,8 @@ class Node:
             return Status.electing, "this pod is taking over"
         if record is None:
             return Status.no_leader, "the Lease was not read yet"
+        if record.asleep is not None:
+            return Status.no_leader, f"the game sleeps: waiting for what {name_of(record.asleep.by)} has stored"
         if leader is None or record.holder is None:
             return Status.no_leader, "nobody holds the Lease"
         if leader == self.me:

@@ -32,7 +32,7 @@ class Past:
 
     def is_lost(self, record: Record) -> bool:
         """It does not follow from what was there: nobody leads by it before all of the last set have promised."""
-        if record.holder is None:
+        if record.holder is None and record.asleep is None:
             return not record.never_held
         held = self.held
         return held is not None and (

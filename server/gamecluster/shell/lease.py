@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct, field
 
-from ..core.messages import Incarnation, Record, boot_of, pod_of
+from ..core.messages import Asleep, Incarnation, Record, boot_of, pod_of
 from ..errors import GameClusterError
 from ..settings import Settings
 
@@ -28,6 +28,7 @@ IN_SYNC = "gamecluster.dev/in-sync"
 NEVER_HELD = "gamecluster.dev/never-held"
 RESTORE = "gamecluster.dev/restore"
 DEAD = "gamecluster.dev/dead"
+ASLEEP = "gamecluster.dev/asleep"
 
 OnRecord = Callable[[Record | None], None]
 
@@ -143,6 +144,7 @@ def parse_document(document: Any) -> Record:
             never_held=notes.get(NEVER_HELD) == "true",
             restore=notes.get(RESTORE) == "true",
             dead=_incarnations(notes.get(DEAD, "")),
+            asleep=_asleep(notes[ASLEEP]) if notes.get(ASLEEP) else None,
         )
     except (msgspec.ValidationError, ValueError) as error:
         raise LeaseUnreadable(f"the Lease can't be understood: {error}") from None
@@ -168,6 +170,7 @@ def patch_of(record: Record, duration_seconds: int, acquired: bool) -> dict[str,
         NEVER_HELD: "true" if record.never_held else None,
         RESTORE: "true" if record.restore else None,
         DEAD: ",".join(record.dead) or None,
+        ASLEEP: f"{at.by}@{at.epoch}/{at.seq}" if (at := record.asleep) else None,
     }
     return {"metadata": {"resourceVersion": str(record.version), "annotations": notes}, "spec": spec}
 
@@ -187,6 +190,13 @@ def merge(target: Any, patch: Any) -> Any:
 
 def _incarnations(text: str) -> tuple[Incarnation, ...]:
     return tuple(_incarnation(who.strip()) for who in text.split(",") if who.strip())
+
+
+def _asleep(text: str) -> Asleep:
+    """``<incarnation>@<epoch>/<seq>``."""
+    by, _, place = text.rpartition("@")
+    epoch, _, seq = place.partition("/")
+    return Asleep(_incarnation(by), int(epoch), int(seq))
 
 
 def _incarnation(text: str) -> Incarnation:
