@@ -50,8 +50,11 @@ stalls: setup ## MINUTES=10: every node's loop stalls for 200 ms now and then; n
 bench: setup ## what is measured in docs/performance.md, beside a program in C that sends the same bytes: five minutes on two idle cores
 	$(bin)/python -m bench
 
+bench-peers: setup ## the same with peers, which are installed from package registries at first (needs Node.js and Go): half an hour
+	$(bin)/python -m bench --all-peers
+
 up: setup ## a local cluster with the demo game
 	$(bin)/gamecluster up
 
-.PHONY: help setup check test apiserver e2e simulate kills campaign stalls bench up
+.PHONY: help setup check test apiserver e2e simulate kills campaign stalls bench bench-peers up
 .DEFAULT_GOAL := help

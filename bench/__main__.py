@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import sys
@@ -12,19 +13,25 @@ from pathlib import Path
 
 import msgspec
 
-from .build import BuildError
-from .run import LOAD_CORE, SERVER_CORE, Failed, Run, can_pin, rounds
+from . import install
+from .build import Failed
+from .run import LOAD_CORE, SERVER_CORE, Run, can_pin, rounds
 from .scenarios import NAMED, SCENARIOS, Scenario
-from .servers import PEER_SERVERS, NotStarted, Server, another
+from .servers import PEER_SERVERS, Server, another
 from .table import remarks, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     scenarios = [NAMED[name] for name in options.scenarios] or list(SCENARIOS)
-    peers = [PEER_SERVERS[name] for name in options.peers]
+    peers = [PEER_SERVERS[name] for name in ([*PEER_SERVERS] if options.all_peers else options.peers)]
     more = [another(tree.resolve()) for tree in options.against]
+    for peer in peers:
+        with contextlib.suppress(Failed):  # said again when it is to be measured
+            install.folder(peer.name)
     print(conditions(options.rounds), flush=True)
+    for server in dict.fromkeys([*(server for scenario in scenarios for server in scenario.servers), *more, *peers]):
+        print(f"- {server.name}: {server.versions()}", flush=True)
     wrong = failed = 0
     for scenario in scenarios:
         chosen = scenario.lasting(options.seconds) if options.seconds else scenario
@@ -41,12 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(scenario: Scenario, servers: Sequence[Server], count: int) -> tuple[list[Run], int]:
     """Measures, and prints. Returns the runs, and how many servers failed and are left out."""
     print(f"\n## {scenario.name}: {scenario.text}\n", flush=True)
-    runs: list[Run] = []
-    failures: list[str] = []
-    try:
-        runs += rounds(scenario, servers, count)
-    except (NotStarted, Failed, BuildError) as error:
-        failures.append(str(error))
+    outcomes = list(rounds(scenario, servers, count))
+    runs = [outcome for outcome in outcomes if isinstance(outcome, Run)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     if runs:
         print(table(runs))
     for line_ in [*remarks(runs), *failures]:
@@ -97,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers", nargs="*", default=[], choices=list(PEER_SERVERS), metavar="PEER", help=" ".join(PEER_SERVERS)
     )
+    parser.add_argument("--all-peers", action="store_true", help="all of them")
     parser.add_argument(
         "--against",
         type=Path,

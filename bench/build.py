@@ -13,7 +13,11 @@ COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Werror")
 
 
-class BuildError(Exception):
+class Failed(Exception):
+    """What was to be measured can't be; the text says why."""
+
+
+class BuildError(Failed):
     """There is no compiler, or it refused; the text says what it said."""
 
 

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 import msgspec
 
 from . import build
+from .build import Failed
 from .scenarios import Scenario, Value
 from .servers import Running, Server, started
 
 SERVER_CORE, LOAD_CORE = 0, 1
 LOAD_SECONDS = 240.0
-
-
-class Failed(Exception):
-    """The load generator gave up; the text says why."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -83,15 +80,21 @@ class Run:
     measured: Measured
 
 
-def rounds(scenario: Scenario, servers: Sequence[Server], count: int) -> Iterator[Run]:
-    """Every other round in the opposite order. Raises NotStarted, Failed and BuildError."""
+def rounds(scenario: Scenario, servers: Sequence[Server], count: int) -> Iterator[Run | Failed]:
+    """Every other round in the opposite order. A server that failed is left out of the rounds to come."""
+    left = list(servers)
     for number in range(count):
-        for server in servers if number % 2 == 0 else reversed(servers):
+        for server in left[:: 1 if number % 2 == 0 else -1]:
             average = os.getloadavg()[0]
-            yield Run(scenario, server, number, average, once(scenario, server))
+            try:
+                yield Run(scenario, server, number, average, once(scenario, server))
+            except Failed as error:
+                left.remove(server)
+                yield error
 
 
 def once(scenario: Scenario, server: Server) -> Measured:
+    """Raises Failed."""
     is_pinned = scenario.pinned and can_pin()
     with started(server, SERVER_CORE if is_pinned else None) as running:
         if scenario.rehearsal:
@@ -111,7 +114,10 @@ def load(running: Running, arguments: Mapping[str, Value], is_pinned: bool) -> M
         line += [f"--{name}", str(value)]
     if is_pinned:
         line += ["--core", str(LOAD_CORE)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=LOAD_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{running.server.name}: the generator did not end within {LOAD_SECONDS:.0f} s") from error
     if done.returncode:
         raise Failed(f"{running.server.name}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return msgspec.json.decode(done.stdout, type=Measured)

@@ -86,9 +86,9 @@ SCENARIOS = (
     ),
     Scenario(
         "unread",
-        "4 KB to 300 sockets of one topic, 60 times a second; 20 of them never read",
+        "8 KB to 300 sockets of one topic, 60 times a second; 20 of them never read",
         Kind.unread,
-        {"sockets": 300, "senders": 1, "unread": 20, "rate": 60, "size": 4096, "warm-up": 0.5, "seconds": 10},
+        {"sockets": 300, "senders": 1, "unread": 20, "rate": 60, "size": 8192, "warm-up": 0.5, "seconds": 10},
     ),
     Scenario(
         "moves-1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,10 +19,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from . import build
+from . import build, install
+from .build import Failed
 
 ROOT = Path(__file__).parents[1]
-PEERS = Path(__file__).parent / "peers"
 START_SECONDS = 40.0
 STOP_SECONDS = 10.0
 NO_LIMITS = {"GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": "100000", "GAMECLUSTER_LIMIT_CONNECTIONS": "100000"}
@@ -30,11 +31,11 @@ NO_LIMITS = {"GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": "100000", "GAMECLUSTER_LIM
 Command = Callable[[int, Path], Sequence[str]]
 
 
-class NotStarted(Exception):
+class NotStarted(Failed):
     """A server that did not come up; the text ends with what it printed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Server:
     """``command``: from the port, and a folder for its data, to the command line. ``dialect``: see load/dialects.h.
 
@@ -187,8 +188,11 @@ def _ours() -> str:
 
 
 def _compiled() -> str:
-    done = subprocess.run([build.compiler(), "--version"], capture_output=True, text=True, check=False)
-    return done.stdout.split("\n")[0]
+    return _said(build.compiler(), "--version").split("\n")[0]
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 GAMECLUSTER = Server("gamecluster", "phoenix", _Serve("gamecluster.demo:Room"), _ours, NO_LIMITS, ready=(200,))
@@ -209,12 +213,64 @@ def another(tree: Path) -> Server:
 # --- peers ----------------------------------------------------------------------------------------------------------
 
 
-def _uvicorn(port: int, data: Path) -> Sequence[str]:
+def _node(name: str) -> Command:
+    return lambda port, data: ["node", str(install.folder(name) / "server.js"), str(port)]
+
+
+def _node_versions(name: str) -> Callable[[], str]:
+    def tell() -> str:
+        wanted = json.loads((install.PEERS / name / "package.json").read_text())["dependencies"]
+        return f"Node.js {_said('node', '--version')}, {', '.join(f'{package} {of}' for package, of in wanted.items())}"
+
+    return tell
+
+
+def _uvicorn(port: int, python: str, folder: Path) -> Sequence[str]:
     return [
-        *(sys.executable, "-m", "uvicorn", "server:app", "--app-dir", str(PEERS / "fastapi")),
-        *("--port", str(port), "--loop", "uvloop", "--no-access-log", "--log-level", "warning"),
+        *(python, "-m", "uvicorn", "server:app", "--app-dir", str(folder), "--port", str(port)),
+        *("--loop", "uvloop", "--no-access-log", "--log-level", "warning"),
     ]
 
 
-FASTAPI = Server("fastapi", "plain", _uvicorn, _python("fastapi", "uvicorn", "uvloop", "websockets"))
-PEER_SERVERS = {server.name: server for server in (FASTAPI,)}
+def _fastapi(port: int, data: Path) -> Sequence[str]:
+    return _uvicorn(port, sys.executable, install.PEERS / "fastapi")
+
+
+def _python_socketio(port: int, data: Path) -> Sequence[str]:
+    there = install.folder("python-socketio")
+    return _uvicorn(port, str(there / "venv/bin/python"), there)
+
+
+def _websockets(port: int, data: Path) -> Sequence[str]:
+    there = install.folder("websockets")
+    return [str(there / "venv/bin/python"), str(there / "server.py"), str(port)]
+
+
+def _pinned(name: str) -> Callable[[], str]:
+    def tell() -> str:
+        return f"Python {sys.version.split()[0]}, {', '.join((install.PEERS / name / 'requirements.txt').read_text().split())}"
+
+    return tell
+
+
+def _centrifuge(port: int, data: Path) -> Sequence[str]:
+    return [str(install.folder("centrifuge") / "server"), str(port)]
+
+
+def _go() -> str:
+    wanted = (install.PEERS / "centrifuge" / "go.mod").read_text().split("require ")[1].split("\n")[0]
+    return f"{_said('go', 'version')}, {wanted}"
+
+
+PRODUCTION = {"NODE_ENV": "production"}
+PEER_SERVERS = {
+    server.name: server
+    for server in (
+        Server("fastapi", "plain", _fastapi, _python("fastapi", "uvicorn", "uvloop", "websockets")),
+        Server("ws", "plain", _node("ws"), _node_versions("ws"), PRODUCTION),
+        Server("socketio", "socketio", _node("socketio"), _node_versions("socketio"), PRODUCTION),
+        Server("centrifuge", "centrifugo", _centrifuge, _go),
+        Server("websockets", "plain", _websockets, _pinned("websockets")),
+        Server("python-socketio", "socketio", _python_socketio, _pinned("python-socketio")),
+    )
+}

@@ -20,7 +20,7 @@
 #include "histogram.h"
 #include "process.h"
 
-enum { MARK = 31, PORTS = 64, PIDS = 64, EVENTS = 1024, RECEIVE = 1 << 20, BURST = 64 };
+enum { MARK = 31, PORTS = 64, PIDS = 64, EVENTS = 1024, RECEIVE = 1 << 20, UNREAD_BUFFER = 65536 };
 #define SECOND 1000000000ull
 
 /* --- what is set ------------------------------------------------------------------------------------------------- */
@@ -45,7 +45,7 @@ static const char HELP[] =
     "  --in-flight K          each sender publishes when fewer than K of its messages are still to be received\n"
     "  --rate HZ              instead: each sender publishes so often\n"
     "  --size BYTES           of a message, without the protocol's envelope\n"
-    "  --unread U             the last U sockets join and are never read again\n"
+    "  --unread U             the last U sockets join and are never read again; their receive buffers are small (64 KiB)\n"
     "  --warm-up S --seconds S  what comes before, and what is measured\n"
     "  --patience S           how long nothing at all may arrive that should\n"
     "  --concurrency N        so many connect at once\n"
@@ -351,11 +351,14 @@ static void receive(struct client *c) {
 
 /* --- connecting -------------------------------------------------------------------------------------------------- */
 
+static bool is_unread(const struct client *c) { return c->id >= set.sockets - set.unread; }
+
 static void open_socket(struct client *c) {
-  int one = 1, port = set.ports[c->id % set.port_count];
+  int one = 1, small = UNREAD_BUFFER, port = set.ports[c->id % set.port_count];
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   if ((c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)) < 0) die("socket");
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (is_unread(c)) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
   if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS) die("connect");
   c->state = CONNECTING;
   connecting++;
@@ -407,8 +410,6 @@ static void turn(uint64_t until) {
     if (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP) && c->state != GONE) receive(c);
   }
 }
-
-static bool is_unread(const struct client *c) { return c->id >= set.sockets - set.unread; }
 
 static uint64_t connect_all(void) {
   uint64_t deadline = now_ns() + 120 * SECOND;
@@ -520,13 +521,20 @@ static uint64_t lost_in_the_end(void) {
   return lost;
 }
 
-/* How many of the sockets that were never read the server has ended. */
+/* How many of the sockets that were never read the server has ended. They are read now: what was sent comes before the end. */
 static int ended_unread(void) {
+  struct pollfd *unread = calloc((size_t)set.unread + 1, sizeof *unread);
   int ended = 0;
-  for (int i = set.sockets - set.unread; i < set.sockets; i++) {
-    struct pollfd p = {.fd = clients[i].fd, .events = POLLRDHUP};
-    if (poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLERR | POLLHUP)) ended++;
-  }
+  if (!unread) die("calloc");
+  for (int i = 0; i < set.unread; i++)
+    unread[i] = (struct pollfd){.fd = clients[set.sockets - set.unread + i].fd, .events = POLLIN};
+  while (set.unread && poll(unread, (nfds_t)set.unread, 500) > 0)
+    for (int i = 0; i < set.unread; i++)
+      if (unread[i].revents && recv(unread[i].fd, received, RECEIVE, 0) <= 0) { /* poll said: not EAGAIN */
+        unread[i].fd = -1;
+        ended++;
+      }
+  free(unread);
   return ended;
 }
 
