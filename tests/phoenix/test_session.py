@@ -222,21 +222,21 @@ def test_the_end_of_the_socket_leaves_every_topic() -> None:
 
 def test_sixty_seconds_without_data_are_too_long() -> None:
     session = Session(Vsn.V2, serves, now=100.0)
-    assert not session.is_idle(160.0)
-    assert session.is_idle(160.1)
+    assert session.idle_at >= 160.0
+    assert session.idle_at < 160.1
     session.decode('[null,"1","phoenix","heartbeat",{}]', now=150.0)
-    assert not session.is_idle(210.0)
+    assert session.idle_at >= 210.0
     session.heard(200.0)
     session.heard(180.0)
-    assert not session.is_idle(260.0)
-    assert session.is_idle(261.0)
+    assert session.idle_at >= 260.0
+    assert session.idle_at < 261.0
 
 
 def test_a_malformed_frame_counts_as_data_and_raises() -> None:
     session = Session(Vsn.V2, serves, now=0.0)
     with pytest.raises(ProtocolError):
         session.decode("nonsense", now=50.0)
-    assert not session.is_idle(110.0)
+    assert session.idle_at >= 110.0
 
 
 def test_v1_has_no_join_refs_and_null_refs_on_close_and_error() -> None:

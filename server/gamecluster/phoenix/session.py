@@ -89,6 +89,8 @@ Output = Send | JoinRequested | Pushed | LeftTopic
 class Session:
     """``serves`` says of a topic whether anybody answers for it; ``now`` is monotonic seconds throughout."""
 
+    __slots__ = ("_by_number", "_by_topic", "_heard_at", "_next_channel", "_serves", "vsn")
+
     def __init__(self, vsn: Vsn, serves: Callable[[str], bool], now: float) -> None:
         self.vsn = vsn
         self._serves = serves
@@ -125,9 +127,10 @@ class Session:
         """Any data of the client counts, also what is no message, such as a ping."""
         self._heard_at = max(self._heard_at, now)
 
-    def is_idle(self, now: float) -> bool:
-        """60 s without any data: the socket is to be closed."""
-        return now - self._heard_at > IDLE_AFTER_SECONDS
+    @property
+    def idle_at(self) -> float:
+        """60 s after the last data: then the socket is to be closed."""
+        return self._heard_at + IDLE_AFTER_SECONDS
 
     def close(self) -> list[LeftTopic]:
         """The socket is gone, or about to be."""
@@ -245,7 +248,7 @@ class Session:
         return Send(codec.encode_close(self.vsn, join_ref, topic))
 
 
-@dataclass
+@dataclass(slots=True)
 class _Channel:
     """One join of one topic."""
 

@@ -23,6 +23,7 @@ from .joins import Tokens
 from .metrics import Metrics
 from .outbox import ClientSocket, Flusher, Outbox, text_frame
 from .patches import Timer
+from .timers import TimerWheel
 from .topics import Topics
 
 GOING_AWAY, UNSUPPORTED_DATA, BAD_DATA, RESTARTING = 1001, 1003, 1007, 1012
@@ -60,6 +61,7 @@ class Hub:
         self._clock = clock
         self._flusher = Flusher(clock.call_soon)
         self._connections: dict[int, Connection] = {}
+        self._idle = TimerWheel()
         self._topics = Topics(self._flusher, self._drop_number)
         self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate)
         self._channels = ChannelTopics(channels, backend, self._topics, self._perform)
@@ -94,6 +96,7 @@ class Hub:
             token,
         )
         self._connections[number] = connection
+        self._idle.look_at(number, connection.session.idle_at)
         self._metrics.connections.set(len(self._connections))
         if self._gone is not None:
             self._close(connection, RESTARTING, self._gone)
@@ -128,10 +131,15 @@ class Hub:
     def sweep(self) -> None:
         """Once a second: ends sockets that have been silent for too long, tells the node how many there are."""
         now = self._clock.time()
-        for connection in list(self._connections.values()):
+        for number in self._idle.due(now):
+            connection = self._connections.get(number)
+            if connection is None:
+                continue
             connection.session.heard(connection.socket.heard_at)
-            if connection.session.is_idle(now):
+            if connection.session.idle_at < now:
                 self._close(connection, GOING_AWAY, "nothing was heard from you for 60 seconds")
+            else:
+                self._idle.look_at(number, connection.session.idle_at)
         if len(self._connections) != self._counted:
             self._counted = len(self._connections)
             self._backend.dispatch(ConnectionsCounted(self._counted))
