@@ -56,6 +56,45 @@ def test_a_call_gives_its_response_and_outputs_in_order(client):
     assert client.leave().outputs == [Publish("left", {})]
 
 
+class Sketch(Channel):
+    topic = "sketch:*"
+
+    def join(self, payload):
+        return b"hello"
+
+    @on("draw")
+    def draw(self, payload: bytes) -> bytes:
+        self.broadcast("drawn", payload)
+        self.push("drew", payload[:1])
+        return payload[::-1]
+
+    @on("say")
+    def say(self, text: str) -> None:
+        self.broadcast("said", {"text": text})
+
+
+def test_bytes_go_in_and_out_as_they_are():
+    client = ChannelRuntime(Sketch, "sketch:1")
+    assert client.join({}).response == b"hello"
+    reaction = client.push("draw", b"\xff\x00")
+    assert (reaction.ok, reaction.response) == (True, b"\x00\xff")
+    assert reaction.outputs == [Publish("drawn", b"\xff\x00"), Push("drew", b"\xff")]
+    assert client.push("draw", {}).response == {"reason": "bad payload", "detail": "expected bytes, got dict"}
+    assert client.push("say", b"").response == {
+        "reason": "bad payload",
+        "detail": "payload: expected an object, got bytes",
+    }
+    assert ChannelRuntime(Room, "room:1").push("shout", b"").response["detail"] == "expected dict, got bytes"
+
+
+def test_a_name_that_does_not_fit_into_a_binary_frame_is_a_mistake_that_says_so():
+    long = ChannelRuntime(Sketch, "sketch:" + "\u00e9" * 125)
+    assert "255 bytes at most" in long.push("draw", b"\x01").error
+    assert long.push("say", {"text": "x"}).ok
+    with pytest.raises(ValueError, match="255 bytes at most"):
+        ChannelRuntime(Sketch, "sketch:1").channel.push("e" * 256, b"")
+
+
 def test_each_client_has_its_own_instance(client):
     client.push("shout", {})
     client.push("shout", {})

@@ -334,6 +334,12 @@ def tick_without_seconds():
         def tick(self) -> None: ...
 
 
+def binary_move():
+    class Wrong(Game):
+        @on("draw")
+        def draw(self, player, payload: bytes): ...
+
+
 def broken_patch_rate():
     class Wrong(Game):
         patch_rate = 0.5
@@ -396,6 +402,7 @@ def not_a_game():
         (join_without_player, "Wrong.join must take (self, player)"),
         (tick_without_seconds, "Wrong.tick must take (self, seconds)"),
         (negative_tick_rate, "Wrong.tick_rate: expected an int from 0 to 1000 (Hz), got -1"),
+        (binary_move, "Wrong.draw: a game's moves are JSON; binary data is for channels"),
         (broken_patch_rate, "Wrong.patch_rate: expected an int from 0 to 1000 (Hz), got 0.5"),
         (endless_stay, "Wrong.leave_after_seconds: expected 0 or more seconds, got inf"),
         (own_random, "Wrong.random: Game itself has random"),

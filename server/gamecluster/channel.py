@@ -12,19 +12,25 @@ from .checks import DefinitionError, Mismatch, json_object, names_around, text
 from .core.messages import Fields
 from .rules import Rejected, Rule, check_method, rules_of
 
+Data = Fields | bytes
+"""A payload: JSON, or as bytes what a binary frame carries."""
+
+MOST_BYTES_OF_A_NAME = 255
+"""Of a topic or event in a binary frame."""
+
 
 class Push(Struct, frozen=True):
     """To this client alone."""
 
     event: str
-    payload: Fields
+    payload: Data
 
 
 class Publish(Struct, frozen=True):
     """To everyone on the topic, on every pod, the sender too."""
 
     event: str
-    payload: Fields
+    payload: Data
 
 
 class Channel:
@@ -36,6 +42,9 @@ class Channel:
             @on("shout")
             def shout(self, payload):
                 self.broadcast("shout", payload)
+
+    Payloads are JSON objects or, as ``bytes``, binary: a method whose only parameter is ``payload: bytes`` takes what clients
+    push as binary data; ``push``, ``broadcast`` and what a method returns may be bytes.
 
     Attributes may be assigned freely: they live as long as this client is joined. On an instance ``topic`` is the one joined.
     """
@@ -56,18 +65,26 @@ class Channel:
         self.topic = topic
         self.outbox = []
 
-    def join(self, payload: Fields) -> Fields | None:
+    def join(self, payload: Fields) -> Data | None:
         """Lets the client in, or raises Rejected. What it returns is the response to the join."""
         return None
 
     def leave(self) -> None:
         """Runs when the client has left the topic or is gone."""
 
-    def push(self, event: str, payload: Fields) -> None:
-        self.outbox.append(Push(_sendable(event), json_object(payload)))
+    def push(self, event: str, payload: Data) -> None:
+        self.outbox.append(Push(_sendable(event), self._data(event, payload)))
 
-    def broadcast(self, event: str, payload: Fields) -> None:
-        self.outbox.append(Publish(_sendable(event), json_object(payload)))
+    def broadcast(self, event: str, payload: Data) -> None:
+        self.outbox.append(Publish(_sendable(event), self._data(event, payload)))
+
+    def _data(self, event: str, payload: Data) -> Data:
+        if not isinstance(payload, bytes):
+            return json_object(payload)
+        for name in (self.topic, event):
+            if len(name.encode()) > MOST_BYTES_OF_A_NAME:
+                raise ValueError(f"{name[:40]!r}… is too long to go with bytes: {MOST_BYTES_OF_A_NAME} bytes at most")
+        return payload
 
     @classmethod
     def matches(cls, topic: str) -> bool:
@@ -81,7 +98,7 @@ class Reaction(Struct, frozen=True):
     """What one call led to. Not ``ok``: no outputs, ``response["reason"]`` says why; ``error`` is the traceback if it failed."""
 
     ok: bool
-    response: Fields
+    response: Data
     outputs: list[Push | Publish]
     error: str | None = None
 
@@ -103,7 +120,7 @@ class ChannelRuntime:
     def leave(self) -> Reaction:
         return self._run(self.channel.leave)
 
-    def push(self, event: str, payload: Fields) -> Reaction:
+    def push(self, event: str, payload: Data) -> Reaction:
         """The client pushes ``event``."""
         rule = self.channel._rules.get(event)
         if rule is None:
@@ -132,10 +149,13 @@ def _refused(response: Fields, error: str | None = None) -> Reaction:
     return Reaction(False, response, [], error)
 
 
-def _response(returned: Any) -> Fields:
+def _response(returned: Any) -> Data:
+    if isinstance(returned, bytes):
+        return returned
     if returned is not None and not isinstance(returned, dict):
         raise TypeError(
-            f"a channel's method returns None, or a dict that is the response; this one returned {type(returned).__name__}"
+            "a channel's method returns None, or a dict or bytes that are the response; "
+            f"this one returned {type(returned).__name__}"
         )
     return json_object(returned or {})
 

@@ -37,7 +37,7 @@ class Rejected(GameClusterError):
 
 def on(event: str) -> Callable[[F], F]:
     """Marks the method that answers ``event``. Its parameters are the payload's fields, checked against their types;
-    a parameter called ``payload``, as the only one, is the whole payload as it came."""
+    a parameter called ``payload``, as the only one, is the whole payload as it came: in a Channel, ``payload: bytes`` is binary."""
     if not isinstance(event, str) or not event:
         raise DefinitionError('@on needs the name of an event: @on("move")')
 
@@ -67,13 +67,18 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One method that answers an event. ``parameters`` is None if it takes the whole payload."""
+    """One method that answers an event. ``parameters`` is None if it takes the whole payload; ``is_binary``: which is bytes."""
 
     function: Callable[..., Any]
     parameters: tuple[Parameter, ...] | None
+    is_binary: bool = False
 
-    def arguments(self, payload: Fields) -> dict[str, Any]:
+    def arguments(self, payload: Fields | bytes) -> dict[str, Any]:
         """Raises Mismatch if the payload is not what the method declares. The player's count ``n`` is nobody's argument."""
+        if self.is_binary:
+            if not isinstance(payload, bytes):
+                raise Mismatch("bytes", got(payload))
+            return {"payload": payload}
         if self.parameters is None:
             return {"payload": json_object(payload)}
         if not isinstance(payload, dict):
@@ -100,7 +105,7 @@ class Rule:
 
     def schema(self) -> Fields:
         if self.parameters is None:
-            return {"payload": {"type": "dict", "required": True}}
+            return {"payload": {"type": "bytes" if self.is_binary else "dict", "required": True}}
         return {p.name: {"type": p.kind.name, "required": p.required} for p in self.parameters}
 
 
@@ -157,7 +162,12 @@ def _rule(cls: type, function: Callable[..., Any], names: dict[str, Any], given:
                 f"{who}: its first parameter is the {expected.__name__.lower()}, not a field of the payload"
             )
     if [p.name for p in rest] == ["payload"]:
-        return Rule(function, None)
+        is_binary = hints.get("payload") is bytes
+        if is_binary and given:
+            raise DefinitionError(
+                f"{who}: a game's moves are JSON; binary data is for channels: payload: dict[str, Any]"
+            )
+        return Rule(function, None, is_binary)
     return Rule(function, tuple(_parameter(who, p, hints) for p in rest))
 
 

@@ -85,7 +85,7 @@ class Play:
             raise ValueError(f"{player} has not joined")
 
     def _take(self, outcome: Outcome) -> Fields:
-        response = _accepted(outcome)
+        response: Fields = _accepted(outcome)
         if outcome.ops:
             self.patches.append(outcome.ops)
         self.broadcasts += outcome.broadcasts
@@ -98,10 +98,11 @@ class RoomPlay:
     def __init__(self, channel_class: type[Channel], topic: str) -> None:
         self._class, self._topic = channel_class, topic
         self._clients: dict[str, ChannelRuntime] = {}
-        self.received: dict[str, list[tuple[str, Fields]]] = {}
+        self.received: dict[str, list[tuple[str, Any]]] = {}
         """What each client was sent since it joined, oldest first, also of those who left."""
 
-    def join(self, client: str, /, **payload: Any) -> Fields:
+    def join(self, client: str, /, **payload: Any) -> Any:
+        """Gives the response: a dict, or bytes."""
         if client in self._clients:
             raise ValueError(f"{client} has joined already")
         runtime = ChannelRuntime(self._class, self._topic, raise_errors=True)
@@ -112,9 +113,9 @@ class RoomPlay:
         self._deliver(client, reaction)
         return response
 
-    def push(self, client: str, event: str, /, **payload: Any) -> Fields:
-        """Gives the response."""
-        reaction = self._client(client).push(event, _as_received(payload))
+    def push(self, client: str, event: str, data: bytes | None = None, /, **payload: Any) -> Any:
+        """Gives the response: a dict, or bytes. With ``data``, the payload is binary."""
+        reaction = self._client(client).push(event, _as_received(payload) if data is None else data)
         response = _accepted(reaction)
         self._deliver(client, reaction)
         return response
@@ -133,13 +134,17 @@ class RoomPlay:
         for output in reaction.outputs:
             to = list(self._clients) if isinstance(output, Publish) else [client] if client in self._clients else []
             for name in to:
-                self.received[name].append((output.event, json_object(output.payload)))
+                payload = output.payload
+                self.received[name].append(
+                    (output.event, payload if isinstance(payload, bytes) else json_object(payload))
+                )
 
 
-def _accepted(outcome: Outcome | Reaction) -> Fields:
+def _accepted(outcome: Outcome | Reaction) -> Any:
+    response: Any = outcome.response
     if outcome.ok:
-        return outcome.response
-    details = dict(outcome.response)
+        return response
+    details = dict(response)
     raise Rejected(details.pop("reason"), **details)
 
 

@@ -1,4 +1,4 @@
-"""Golden frames of the two text serializers, and what is refused."""
+"""Golden frames of the two serializers, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gamecluster.phoenix import codec
-from gamecluster.phoenix.codec import Message, ProtocolError, Vsn
+from gamecluster.phoenix.codec import Message, NotBinary, ProtocolError, Vsn
 
 V1, V2 = Vsn.V1, Vsn.V2
 
@@ -133,3 +133,79 @@ def test_what_a_client_writes_is_what_is_read(join_ref, ref, topic, event, paylo
             {"topic": topic, "event": event, "payload": payload, "ref": ref, "join_ref": join_ref}, ensure_ascii=False
         )
     assert codec.decode(frame, vsn) == Message(join_ref, ref, topic, event, payload)
+
+
+# --- binary frames: bytes of Phoenix' own tests (v2_json_serializer_test.exs, serializer_test.js) and of phoenix.js 1.8.16
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (b"\x00\x02\x03\x05\x0512123topiceventefg", Message("12", "123", "topic", "event", b"efg")),
+        (b"\x00\x01\x01\x01\x0101te\x01", Message("0", "1", "t", "e", b"\x01")),
+        (b"\x00\x02\x01\x03\x02101topev\x01", Message("10", "1", "top", "ev", b"\x01")),
+        (
+            bytes.fromhex("0004010a02f09f9a8031726f6f6d3a636166c3a9cf8000ff"),
+            Message("\N{ROCKET}", "1", "room:caf\u00e9", "\N{GREEK SMALL LETTER PI}", b"\x00\xff"),
+        ),
+        (bytes.fromhex("0000010101377465"), Message(None, "7", "t", "e", b"")),
+        (b"\x00\x01\x01\xff\x01" + b"12" + b"t" * 255 + b"e\x00", Message("1", "2", "t" * 255, "e", b"\x00")),
+    ],
+)
+def test_a_binary_push_is_read(frame: bytes, message: Message) -> None:
+    assert codec.decode_binary(frame, V2) == message
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (b"", "is not a push"),
+        (b"\x00\x01\x01\x01", "is not a push"),
+        (b"\x01\x01\x01\x01\x0101te", "is not a push"),
+        (b"\x02\x03\x05topevent", "is not a push"),
+        (b"[null,null]", "is not a push"),
+        (b"\x00\x01\x01\x01\x0201te", "cut off: 9 bytes, and its sizes say 10"),
+        (b"\x00\x01\x01\x01\x0101\xffe", "not UTF-8"),
+    ],
+)
+def test_a_malformed_binary_frame_is_a_protocol_error_that_says_what_is_wrong(frame: bytes, text: str) -> None:
+    with pytest.raises(ProtocolError, match=text):
+        codec.decode_binary(frame, V2)
+
+
+def test_v1_has_no_binary_frames() -> None:
+    with pytest.raises(ProtocolError, match=r"vsn=2\.0\.0"):
+        codec.decode_binary(b"\x00\x01\x01\x01\x0101te", V1)
+    with pytest.raises(NotBinary, match=r"vsn=2\.0\.0"):
+        codec.encode_binary_broadcast(V1, "t", "e", b"")
+
+
+def test_golden_binary_replies_pushes_and_broadcasts() -> None:
+    assert codec.encode_binary_reply(V2, "12", "123", "topic", "ok", b"efg") == b"\x01\x02\x03\x05\x0212123topicokefg"
+    assert (
+        codec.encode_binary_reply(V2, "100", "12", "top", "ok", b"\x01\x01")
+        == b"\x01\x03\x02\x03\x0210012topok\x01\x01"
+    )
+    assert codec.encode_binary_push(V2, "12", "topic", "event", b"efg") == b"\x00\x02\x05\x0512topiceventefg"
+    assert codec.encode_binary_broadcast(V2, "topic", "event", b"efg") == b"\x02\x05\x05topiceventefg"
+    assert codec.encode_binary_reply(V2, None, 7, "t", "error", b"") == b"\x01\x00\x01\x01\x057terror"
+
+
+@pytest.mark.parametrize("long", ["t" * 256, "\u00e9" * 128])
+def test_what_a_byte_can_not_count_is_not_encoded(long: str) -> None:
+    with pytest.raises(NotBinary, match="255"):
+        codec.encode_binary_reply(V2, "1", long, "t", "ok", b"")
+    with pytest.raises(NotBinary, match="255"):
+        codec.encode_binary_push(V2, "1", long, "e", b"")
+    with pytest.raises(NotBinary, match="255"):
+        codec.encode_binary_broadcast(V2, "t", long, b"")
+
+
+@given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda data: b"\x00\x02\x01\x03\x01" + data))
+def test_whatever_bytes_arrive_nothing_but_a_protocol_error_is_raised(data: bytes) -> None:
+    try:
+        message = codec.decode_binary(data, V2)
+    except ProtocolError as error:
+        assert str(error)
+    else:
+        assert isinstance(message.payload, bytes) and data.endswith(message.payload)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gamecluster.phoenix.codec import ProtocolError, Vsn
+from gamecluster.phoenix.codec import NotBinary, ProtocolError, Vsn
 from gamecluster.phoenix.session import (
     JoinRequested,
     Leaving,
@@ -319,3 +319,60 @@ def test_no_order_of_events_breaks_a_session(script: list[Any], vsn: Vsn) -> Non
     assert len(ended) == len(set(ended))
     assert set(ended) <= joins
     assert len(replies) == len(set(replies))
+
+
+# --- binary data
+
+
+def binary_push(topic: str, event: str, data: bytes, join_ref: bytes = b"4", ref: bytes = b"5") -> bytes:
+    texts = (join_ref, ref, topic.encode(), event.encode())
+    return bytes((0, *map(len, texts))) + b"".join(texts) + data
+
+
+def say_bytes(client: Client, frame: bytes) -> list[Output]:
+    return client.session.receive(client.session.decode_binary(frame, now=0.0))
+
+
+def test_bytes_are_handed_over_and_answered_in_binary_frames() -> None:
+    client = Client()
+    channel = client.join("room:1", "4")
+    pushed = say_bytes(client, binary_push("room:1", "draw", b"\xff\x00"))
+    assert pushed == [Pushed(channel, "room:1", "5", "draw", b"\xff\x00")]
+    assert client.session.reply(channel, "5", True, b"\x00\xff") == [
+        Send(b"\x01\x01\x01\x06\x0245room:1ok\x00\xff", is_binary=True)
+    ]
+    assert client.session.push(channel, "drawn", b"\x07") == [Send(b"\x00\x01\x06\x054room:1drawn\x07", is_binary=True)]
+
+
+def test_a_join_may_be_asked_for_and_answered_with_bytes() -> None:
+    client = Client()
+    [asked] = say_bytes(client, binary_push("room:1", "phx_join", b"\x01", b"4", b"4"))
+    assert asked == JoinRequested(1, "room:1", b"\x01")
+    assert client.session.accept_join(1, b"hello") == [Send(b"\x01\x01\x01\x06\x0244room:1okhello", is_binary=True)]
+
+
+def test_stale_and_unmatched_binary_pushes_are_treated_as_any() -> None:
+    client = Client()
+    client.join("room:1", "4")
+    assert say_bytes(client, binary_push("room:1", "draw", b"", b"3")) == []
+    assert plain(say_bytes(client, binary_push("room:2", "draw", b""))) == [
+        error(None, "5", "room:2", "unmatched topic")
+    ]
+    assert client.say("4", "6", "room:1", "draw", {}) != []
+
+
+def test_a_v1_client_is_told_that_it_can_not_have_bytes() -> None:
+    client = Client(Vsn.V1)
+    frame = json.dumps({"topic": "room:1", "event": "phx_join", "payload": {}, "ref": 1})
+    [asked] = client.session.receive(client.session.decode(frame, now=0.0))
+    assert isinstance(asked, JoinRequested)
+    client.session.accept_join(asked.channel, {})
+    [answer] = plain(client.session.reply(asked.channel, 2, True, b"\x01"))
+    assert answer["payload"]["status"] == "error"
+    assert (
+        answer["payload"]["response"]["reason"] == "not binary" and "2.0.0" in answer["payload"]["response"]["detail"]
+    )
+    with pytest.raises(NotBinary):
+        client.session.push(asked.channel, "drawn", b"\x01")
+    with pytest.raises(ProtocolError):
+        client.session.decode_binary(binary_push("room:1", "draw", b""), now=0.0)

@@ -152,7 +152,7 @@ async def test_who_may_not_connect_is_told_why(tmp_path: Path) -> None:
         ("x" * 200_000, 1009),
         ("not json", 1007),
         ('["1","1","game","phx_join",7]', 1007),
-        (b"\x00binary", 1003),
+        (b"\x00binary", 1007),
     ],
     ids=["too large", "not JSON", "wrong shape", "binary"],
 )

@@ -21,7 +21,7 @@ from gamecluster.settings import Settings
 from gamecluster.shell.clients import Hub
 from gamecluster.shell.joins import Tokens
 from gamecluster.shell.metrics import Metrics
-from gamecluster.shell.outbox import MAX_BYTES, MAX_FRAMES, text_frame
+from gamecluster.shell.outbox import MAX_BYTES, MAX_FRAMES, binary_frame, text_frame
 
 KEY = b"k" * 32
 
@@ -54,6 +54,12 @@ class Room(Channel):
     @on("crash")
     def crash(self) -> None:
         raise RuntimeError("in a handler")
+
+    @on("draw")
+    def draw(self, payload: bytes) -> bytes:
+        self.push("drew", payload[:1])
+        self.broadcast("drawn", payload)
+        return payload[::-1]
 
 
 class Stage:
@@ -507,6 +513,67 @@ def test_leaving_and_losing_the_socket_tell_the_channel(stage: Stage) -> None:
     assert not stage.hub._topics.has("room:1") and not stage.hub._topics.has("room:2")
 
 
+# --- binary data
+
+
+def bytes_heard(client: FakeClient) -> list[bytes]:
+    """What binary frames carried."""
+    client.clock.turn()
+    frames = [frame for frames in client.socket.writes for frame in frames]
+    client.socket.writes.clear()
+    assert all(frame[0] == 0x82 and frame[1] < 126 for frame in frames)
+    return [frame[2:] for frame in frames]
+
+
+def test_a_channel_takes_and_gives_bytes(stage: Stage) -> None:
+    client = stage.client()
+    client.say("r", "r", "room:1", "phx_join", {})
+    stage.hub.received_binary(client.connection, b"\x00\x01\x01\x06\x04r2room:1draw\x01\xff")
+    assert bytes_heard(client) == [b"\x00\x01\x06\x04rroom:1drew\x01", b"\x01\x01\x01\x06\x02r2room:1ok\xff\x01"]
+    assert stage.backend.published == [Published("room:1", "drawn", b"\x01\xff", binary=True)]
+    [answer] = client.say("r", "3", "room:1", "draw", {})
+    assert answer[4]["response"] == {"reason": "bad payload", "detail": "expected bytes, got dict"}
+    stage.hub.received_binary(client.connection, b"\x00\x01\x01\x06\x05r4room:1shout\x01")
+    assert client.hear()[0][4]["response"] == {"reason": "bad payload", "detail": "expected dict, got bytes"}
+
+
+def test_a_broadcast_of_bytes_reaches_those_who_can_read_it(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    clients = [stage.client() for _ in range(2)]
+    for client in clients:
+        client.say("r", "r", "room:1", "phx_join", {})
+    old = stage.client(Vsn.V1)
+    stage.hub.received(old.connection, b'{"topic":"room:1","event":"phx_join","ref":1,"payload":{}}')
+    old.hear()
+    for _ in range(2):
+        stage.hub.deliver(Deliver("room:1", "drawn", b"\x01\xff", binary=True))
+    assert [bytes_heard(client) for client in clients] == [[b"\x02\x06\x05room:1drawn\x01\xff"] * 2] * 2
+    stage.hub.received(old.connection, b'{"topic":"room:1","event":"whisper","ref":2,"payload":{"to":"x"}}')
+    assert [frame["event"] for frame in old.hear()] == ["whispered", "phx_reply"]
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1 and "vsn 1.0.0" in warnings[0]
+
+
+def test_the_game_speaks_json(stage: Stage) -> None:
+    client = stage.client()
+    stage.hub.received_binary(client.connection, b"\x00\x01\x01\x04\x08gggamephx_join")
+    assert client.hear()[0][4]["response"] == {"reason": "bad payload", "detail": "expected dict, got bytes"}
+    client.join_game(stage.backend)
+    stage.hub.received_binary(client.connection, b"\x00\x01\x01\x04\x04g2gamemove\x01")
+    assert client.hear() == [error("2", "game", {"reason": "bad payload", "detail": "expected dict, got bytes"})]
+    assert stage.backend.of(PlayerMoved) == []
+
+
+@pytest.mark.parametrize(("vsn", "code"), [(Vsn.V1, 1003), (Vsn.V2, 1007)])
+def test_a_binary_frame_that_is_none_ends_its_own_socket(stage: Stage, vsn: Vsn, code: int) -> None:
+    client, other = stage.client(vsn), stage.client()
+    stage.hub.received_binary(client.connection, b"\x00binary")
+    assert client.socket.closed is not None and client.socket.closed[0] == code
+    stage.hub.received_binary(client.connection, b"\x00\x00\x01\x07\x091phoenixheartbeat")
+    assert client.hear() == [] and len(stage.hub) == 1
+    stage.hub.received_binary(other.connection, b"\x00\x00\x01\x07\x091phoenixheartbeat")
+    assert other.hear()[0][4]["status"] == "ok"
+
+
 # --- limits and bad manners
 
 
@@ -616,9 +683,10 @@ def test_at_the_end_everyone_is_sent_elsewhere_with_1012(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536, 200_000])
-def test_text_frames_have_the_right_header(size: int) -> None:
+def test_frames_have_the_right_header(size: int) -> None:
     data = json.dumps("x" * max(size - 2, 0)).encode()
     assert payload_of(text_frame(data)) == json.loads(data)
+    assert binary_frame(data) == b"\x82" + text_frame(data)[1:]
 
 
 frames = st.one_of(

@@ -1,5 +1,5 @@
 // The npm package `phoenix`, as its users have it, against a real cluster (GAMECLUSTER_ORIGIN) that plays
-// gamecluster.demo:Counter and gamecluster.demo:Room. GAMECLUSTER_VICTIM_URL and _PID: a node that may be killed here.
+// gamecluster.demo:Counter, gamecluster.demo:Room and sketch.py:Sketch. GAMECLUSTER_VICTIM_URL and _PID: a node that may be killed here.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { Socket } from "phoenix";
 import { WebSocket } from "ws"; // like a browser's; Node's own, up to 22, never closes what it could not open
 
+import { connect } from "../../server/gamecluster/web/client.js";
 import { until } from "./support.mjs";
 
 const { servers } = await (await fetch(`${process.env.GAMECLUSTER_ORIGIN}/servers`)).json();
@@ -36,6 +37,43 @@ function answered(push) {
     push.receive("ok", resolve).receive("error", reject).receive("timeout", () => reject(new Error("timeout")));
   });
 }
+
+const bytes = (...values) => new Uint8Array(values).buffer;
+
+test("bytes pass between the stock client, on one node, and this project's own, on another", async (t) => {
+  const heard = { stock: [], own: [] };
+  const stock = socketTo(t, here).channel("sketch:größe", {});
+  for (const event of ["drawn", "drew"]) stock.on(event, (data) => heard.stock.push([event, data]));
+  await answered(stock.join());
+  const client = connect({ servers: [there], topic: null });
+  t.after(() => client.close());
+  const own = client.channel("sketch:größe");
+  for (const event of ["drawn", "drew"]) own.on(event, (data) => heard.own.push([event, data]));
+  await own.joined;
+
+  assert.deepEqual(await answered(stock.push("draw", bytes(1, 2, 3))), bytes(3, 2, 1));
+  await until(() => heard.own.length, "the stock client's stroke");
+  assert.deepEqual(await own.push("draw", new Uint8Array([0, 255, 128])), bytes(128, 255, 0));
+  await until(() => heard.stock.length === 3 && heard.own.length === 3, "all strokes");
+  const [one, other] = [bytes(1, 2, 3), bytes(0, 255, 128)].map((data) => ["drawn", data]);
+  assert.deepEqual(heard.own.filter(([event]) => event === "drawn"), [one, other]);
+  assert.deepEqual(heard.stock, [one, ["drew", bytes(1)], other]);
+  assert.deepEqual(heard.own.find(([event]) => event === "drew"), ["drew", bytes(0)]);
+  await assert.rejects(answered(stock.push("draw", {})), ({ detail }) => detail === "expected bytes, got dict");
+  await assert.rejects(answered(stock.push("say", bytes(1))), ({ reason }) => reason === "bad payload");
+});
+
+test("a V1 client on a topic of bytes hears what is JSON", async (t) => {
+  const heard = [];
+  const [old, modern] = [socketTo(t, here, V1), socketTo(t, here)].map((socket) => socket.channel("sketch:old", {}));
+  for (const event of ["drawn", "said"]) old.on(event, (payload) => heard.push([event, payload]));
+  await answered(old.join());
+  await answered(modern.join());
+  await answered(modern.push("draw", bytes(1)));
+  await answered(modern.push("say", { text: "hello" }));
+  await until(() => heard.length, "what was said");
+  assert.deepEqual(heard, [["said", { text: "hello" }]]);
+});
 
 for (const [version, options] of Object.entries({ V1, V2 })) {
   test(`${version}: what one shouts is heard on another node, and by itself`, async (t) => {

@@ -15,11 +15,12 @@ from tests.process import harness
 HERE = Path(__file__).parent
 NODE_FLAGS = ("--experimental-websocket", "--no-warnings", "--test", "--test-reporter=spec")
 ROOM = "gamecluster.demo:Room"
+SKETCH = f"{HERE / 'sketch.py'}:Sketch"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Cluster]:
-    with harness.up(tmp_path_factory.mktemp("up"), harness.COUNTER, ROOM) as cluster:
+    with harness.up(tmp_path_factory.mktemp("up"), harness.COUNTER, ROOM, SKETCH) as cluster:
         harness.wait(cluster.healthy, "a healthy cluster")
         yield cluster
 
@@ -31,7 +32,7 @@ def phoenix() -> None:
         subprocess.run([program("npm"), "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=100)
 
 
-@pytest.mark.parametrize("file", ["game", "connection", "misbehaviour", "cluster"])
+@pytest.mark.parametrize("file", ["binary", "game", "connection", "misbehaviour", "cluster"])
 def test_the_client_does_what_its_own_tests_say(file: str) -> None:
     run(f"{file}.test.mjs")
 

@@ -79,11 +79,12 @@ class DeliverState(Struct, frozen=True):
 
 
 class Deliver(Struct, frozen=True):
-    """A broadcast to the local subscribers of ``topic``. ``payload`` is JSON."""
+    """A broadcast to the local subscribers of ``topic``. ``payload`` is JSON, unless it is ``binary``."""
 
     topic: str
     event: str
     payload: bytes
+    binary: bool = False
 
 
 class Replace(Struct, frozen=True):

@@ -121,11 +121,12 @@ class PlayerLeft(Struct, frozen=True):
 
 
 class Published(Struct, frozen=True):
-    """A local channel broadcasts to everyone on ``topic``, on every pod. ``payload`` is JSON."""
+    """A local channel broadcasts to everyone on ``topic``, on every pod. ``payload`` is JSON, unless it is ``binary``."""
 
     topic: str
     event: str
     payload: bytes
+    binary: bool = False
 
 
 class ConnectionsCounted(Struct, frozen=True):

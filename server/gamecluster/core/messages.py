@@ -232,11 +232,12 @@ class Bounce(Struct, frozen=True, array_like=True, tag="bounce"):
 
 
 class Publish(Struct, frozen=True, array_like=True, tag="publish"):
-    """PubSub: crosses each link once, is fanned out by the receiver. ``payload`` is JSON."""
+    """PubSub: crosses each link once, is fanned out by the receiver. ``payload`` is JSON, unless it is ``binary``."""
 
     topic: str
     event: str
     payload: bytes
+    binary: bool = False
 
 
 class Named(Struct, frozen=True, array_like=True, tag="named"):

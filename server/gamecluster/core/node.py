@@ -230,8 +230,8 @@ class Node:
                 if self._joined.get(player) == connection:
                     del self._joined[player]
                 self._ask(None, LeaveGame(player, connection, wanted))
-            case happened.Published(topic, name, payload_json):
-                self._out += publish(topic, name, payload_json, self._members.linked())
+            case happened.Published(topic, name, data, binary):
+                self._out += publish(topic, name, data, binary, self._members.linked())
             case happened.ConnectionsCounted(connections):
                 self._connections = connections
             case happened.LinkUp(peer, url, revision):

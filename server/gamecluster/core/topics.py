@@ -8,10 +8,10 @@ from .effects import Deliver, Effect, SendPeer
 from .messages import Incarnation, Publish
 
 
-def publish(topic: str, event: str, payload: bytes, linked: Iterable[Incarnation]) -> list[Effect]:
-    message = Publish(topic, event, payload)
-    return [Deliver(topic, event, payload), *(SendPeer(peer, message) for peer in linked)]
+def publish(topic: str, event: str, payload: bytes, binary: bool, linked: Iterable[Incarnation]) -> list[Effect]:
+    message = Publish(topic, event, payload, binary)
+    return [*published(message), *(SendPeer(peer, message) for peer in linked)]
 
 
 def published(message: Publish) -> list[Effect]:
-    return [Deliver(message.topic, message.event, message.payload)]
+    return [Deliver(message.topic, message.event, message.payload, message.binary)]

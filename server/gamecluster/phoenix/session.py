@@ -35,7 +35,7 @@ from enum import StrEnum
 from msgspec import Raw, Struct
 
 from . import codec
-from .codec import Message, Payload, Ref, Vsn
+from .codec import Data, Message, NotBinary, Payload, Ref, Vsn
 
 MAX_CHANNELS = 100
 MAX_HELD = 100
@@ -52,9 +52,10 @@ class Leaving(StrEnum):
 
 
 class Send(Struct, frozen=True):
-    """A text frame for this client."""
+    """A frame for this client."""
 
     frame: bytes
+    is_binary: bool = False
 
 
 class JoinRequested(Struct, frozen=True):
@@ -62,7 +63,7 @@ class JoinRequested(Struct, frozen=True):
 
     channel: int
     topic: str
-    payload: Payload
+    payload: Data
 
 
 class Pushed(Struct, frozen=True):
@@ -72,7 +73,7 @@ class Pushed(Struct, frozen=True):
     topic: str
     ref: Ref
     event: str
-    payload: Payload
+    payload: Data
 
 
 class LeftTopic(Struct, frozen=True):
@@ -105,6 +106,11 @@ class Session:
         """Reads a text frame. Raises ProtocolError: the client is to be disconnected."""
         self.heard(now)
         return codec.decode(data, self.vsn)
+
+    def decode_binary(self, data: bytes, now: float) -> Message:
+        """The same for a binary frame."""
+        self.heard(now)
+        return codec.decode_binary(data, self.vsn)
 
     def receive(self, message: Message) -> list[Output]:
         """What to do about a message of the client."""
@@ -142,7 +148,9 @@ class Session:
     # --- from the application ----------------------------------------------------------------------------------------
     # A ``channel`` that has ended in the meantime is no error: nothing is sent.
 
-    def accept_join(self, channel: int, response: Payload) -> list[Output]:
+    # A client that can't be sent a response of bytes gets an error that says so.
+
+    def accept_join(self, channel: int, response: Data) -> list[Output]:
         if (c := self._by_number.get(channel)) is None or c.is_joined:
             return []
         c.is_joined = True
@@ -152,21 +160,24 @@ class Session:
             out += self.receive(message)
         return out
 
-    def refuse_join(self, channel: int, response: Payload) -> list[Output]:
+    def refuse_join(self, channel: int, response: Data) -> list[Output]:
         if (c := self._by_number.get(channel)) is None or c.is_joined:
             return []
         self._forget(c)
         refusal = self._reply(c.join_ref, c.ref, c.topic, False, response)
         return [refusal, *self._close_replaced(c), *self._unmatch_held(c)]
 
-    def reply(self, channel: int, ref: Ref, ok: bool, response: Payload) -> list[Output]:
+    def reply(self, channel: int, ref: Ref, ok: bool, response: Data) -> list[Output]:
         if (c := self._by_number.get(channel)) is None:
             return []
         return [self._reply(c.join_ref, ref, c.topic, ok, response)]
 
-    def push(self, channel: int, event: str, payload: Payload | Raw) -> list[Output]:
+    def push(self, channel: int, event: str, payload: Data | Raw) -> list[Output]:
+        """Raises NotBinary."""
         if (c := self._by_number.get(channel)) is None:
             return []
+        if isinstance(payload, bytes):
+            return [Send(codec.encode_binary_push(self.vsn, c.join_ref, c.topic, event, payload), is_binary=True)]
         return [Send(codec.encode_push(self.vsn, c.join_ref, c.topic, event, payload))]
 
     def close_topic(self, channel: int) -> list[Output]:
@@ -241,8 +252,18 @@ class Session:
     def _unmatched(self, message: Message) -> Send:
         return self._reply(None, message.ref, message.topic, False, {"reason": "unmatched topic"})
 
-    def _reply(self, join_ref: Ref, ref: Ref, topic: str, ok: bool, response: Payload) -> Send:
+    def _reply(self, join_ref: Ref, ref: Ref, topic: str, ok: bool, response: Data) -> Send:
+        if isinstance(response, bytes):
+            return self._binary_reply(join_ref, ref, topic, ok, response)
         return Send(codec.encode_reply(self.vsn, join_ref, ref, topic, "ok" if ok else "error", response))
+
+    def _binary_reply(self, join_ref: Ref, ref: Ref, topic: str, ok: bool, response: bytes) -> Send:
+        status: codec.Status = "ok" if ok else "error"
+        try:
+            frame = codec.encode_binary_reply(self.vsn, join_ref, ref, topic, status, response)
+        except NotBinary as error:
+            return self._reply(join_ref, ref, topic, False, {"reason": "not binary", "detail": str(error)})
+        return Send(frame, is_binary=True)
 
     def _phx_close(self, join_ref: Ref, topic: str) -> Send:
         return Send(codec.encode_close(self.vsn, join_ref, topic))

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction
 from ..core.events import Published
-from ..phoenix.codec import encode_json
+from ..phoenix.codec import Data, NotBinary, encode_json
 from ..phoenix.session import JoinRequested, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
 from .joins import Unwelcome, checked
@@ -51,7 +51,7 @@ class ChannelTopics:
 
     def push(self, connection: Connection, pushed: Pushed) -> None:
         try:
-            payload = checked(pushed.payload)
+            payload = pushed.payload if isinstance(pushed.payload, bytes) else checked(pushed.payload)
         except Unwelcome as error:
             self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, error.response))
             return
@@ -79,11 +79,19 @@ class ChannelTopics:
         for output in reaction.outputs:
             match output:
                 case Push(event, payload):
-                    self._perform(connection, connection.session.push(channel, event, payload))
+                    self._push(connection, channel, topic, event, payload)
                 case Publish(event, payload):
-                    self._backend.dispatch(Published(topic, event, encode_json(payload)))
+                    is_binary = isinstance(payload, bytes)
+                    data = payload if isinstance(payload, bytes) else encode_json(payload)
+                    self._backend.dispatch(Published(topic, event, data, is_binary))
                 case _:
                     assert_never(output)
+
+    def _push(self, connection: Connection, channel: int, topic: str, event: str, payload: Data) -> None:
+        try:
+            self._perform(connection, connection.session.push(channel, event, payload))
+        except NotBinary as error:
+            self._topics.cannot_send(topic, str(error))
 
     def _class_for(self, topic: str) -> type[Channel] | None:
         return next((c for c in self._classes if c.matches(topic)), None)

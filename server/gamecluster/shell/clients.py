@@ -13,7 +13,7 @@ from typing import Protocol, assert_never
 from ..channel import Channel
 from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, Replace
 from ..core.events import ConnectionsCounted
-from ..phoenix.codec import ProtocolError, Vsn
+from ..phoenix.codec import Message, ProtocolError, Vsn
 from ..phoenix.session import JoinRequested, LeftTopic, Output, Pushed, Send, Session
 from ..settings import Settings
 from .channel_topics import ChannelTopics
@@ -21,7 +21,7 @@ from .connection import Backend, Bucket, Connection
 from .game_topic import GAME, GameTopic
 from .joins import Tokens
 from .metrics import Metrics
-from .outbox import ClientSocket, Flusher, Outbox, text_frame
+from .outbox import ClientSocket, Flusher, Outbox, binary_frame, text_frame
 from .patches import Timer
 from .timers import TimerWheel
 from .topics import Topics
@@ -107,21 +107,25 @@ class Hub:
         if not connection.is_open:
             return
         self._metrics.messages_in.inc()
-        now = self._clock.time()
-        session = connection.session
         try:
-            message = session.decode(data, now)
+            message = connection.session.decode(data, self._clock.time())
         except ProtocolError as error:
             self._close(connection, BAD_DATA, str(error))
             return
-        if connection.bucket.take(now) or message.event == "phx_leave":
-            self._perform(connection, session.receive(message))
-        else:
-            self._perform(connection, session.refuse(message, {"reason": "rate limited"}))
+        self._take(connection, message)
 
     def received_binary(self, connection: Connection, data: bytes) -> None:
-        if connection.is_open:
-            self._close(connection, UNSUPPORTED_DATA, "binary frames are not served: send text frames")
+        """A binary frame has come."""
+        if not connection.is_open:
+            return
+        self._metrics.messages_in.inc()
+        try:
+            message = connection.session.decode_binary(data, self._clock.time())
+        except ProtocolError as error:
+            code = UNSUPPORTED_DATA if connection.session.vsn is Vsn.V1 else BAD_DATA
+            self._close(connection, code, str(error))
+            return
+        self._take(connection, message)
 
     def disconnected(self, connection: Connection) -> None:
         """The socket is gone. Harmless if that is known."""
@@ -159,7 +163,8 @@ class Hub:
     def deliver(self, effect: Deliver) -> None:
         if effect.topic == GAME:
             self._game.flush_patches()
-        self._metrics.messages_out.inc(self._topics.fan_out(effect.topic, effect.event, effect.payload))
+        sent = self._topics.fan_out(effect.topic, effect.event, effect.payload, binary=effect.binary)
+        self._metrics.messages_out.inc(sent)
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
         self._game.deliver_patch(effect)
@@ -177,6 +182,13 @@ class Hub:
 
     # --- what a session asks for -------------------------------------------------------------------------------------
 
+    def _take(self, connection: Connection, message: Message) -> None:
+        session = connection.session
+        if connection.bucket.take(self._clock.time()) or message.event == "phx_leave":
+            self._perform(connection, session.receive(message))
+        else:
+            self._perform(connection, session.refuse(message, {"reason": "rate limited"}))
+
     def _serves(self, topic: str) -> bool:
         return topic == GAME or self._channels.serves(topic)
 
@@ -185,9 +197,9 @@ class Hub:
             if not (connection.is_open or isinstance(output, LeftTopic)):
                 continue  # dropped meanwhile: it did not read
             match output:
-                case Send(frame):
+                case Send(frame, is_binary):
                     self._metrics.messages_out.inc()
-                    if not connection.outbox.send(text_frame(frame)):
+                    if not connection.outbox.send(binary_frame(frame) if is_binary else text_frame(frame)):
                         self._drop(connection)
                 case JoinRequested(topic="game"):
                     self._game.join(connection, output)

@@ -20,6 +20,7 @@ from msgspec import Struct
 from ..checks import Mismatch, json_object
 from ..core.messages import Fields, Position
 from ..errors import ConfigurationError, GameClusterError
+from ..phoenix.codec import Data
 
 KEY_BYTES_AT_LEAST = 32
 LONGEST_NAME = 64
@@ -97,8 +98,8 @@ def read_position(payload: Fields) -> Position | None:
     return Position(epoch, seq)
 
 
-def checked(payload: Fields) -> Fields:
-    """A copy. JSON allows what the mesh can't carry: numbers beyond 64 bits, nesting without end. Raises Unwelcome."""
+def checked(payload: Data) -> Fields:
+    """A copy. JSON allows what the mesh can't carry: numbers beyond 64 bits, nesting without end. Raises Unwelcome, for binary data too."""
     try:
         return json_object(payload)
     except Mismatch as error:

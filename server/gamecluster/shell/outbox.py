@@ -39,6 +39,10 @@ def text_frame(data: bytes) -> bytes:
     return frame(Opcode.text, data)
 
 
+def binary_frame(data: bytes) -> bytes:
+    return frame(Opcode.binary, data)
+
+
 class Flusher:
     """One callback per turn of the event loop for all that have got something. ``call_soon``: the loop's."""
 

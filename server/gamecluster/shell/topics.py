@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
 from ..core.messages import Position
-from ..phoenix.codec import Vsn, encode_broadcast
+from ..phoenix.codec import NotBinary, Vsn, encode_binary_broadcast, encode_broadcast
 from .connection import Connection
-from .outbox import Flusher, Group, text_frame
+from .outbox import Flusher, Group, binary_frame, text_frame
+
+log = logging.getLogger("gamecluster.clients")
 
 
 class Topics:
@@ -16,6 +19,7 @@ class Topics:
     def __init__(self, flusher: Flusher, drop: Callable[[int], None]) -> None:
         self._flusher = flusher
         self._drop = drop
+        self._has_warned = False
         self._groups: dict[str, dict[Vsn, Group]] = {}
         self._since: dict[str, dict[int, Position]] = {}
         """Where a join's answer was ahead of what is broadcast next, until a broadcast has passed it."""
@@ -42,16 +46,28 @@ class Topics:
                 if not groups:
                     del self._groups[topic]
 
-    def fan_out(self, topic: str, event: str, payload: bytes, position: Position | None = None) -> int:
-        """Sends to all on ``topic``; ``payload`` is JSON. Says to how many."""
+    def fan_out(
+        self, topic: str, event: str, payload: bytes, position: Position | None = None, binary: bool = False
+    ) -> int:
+        """Sends to all on ``topic`` who can be sent it; ``payload`` is JSON, unless it is ``binary``. Says to how many."""
         ahead = self._ahead_of(topic, position) if position is not None and self._since else ()
         count = -len(ahead)
         for vsn, group in list(self._groups.get(topic, {}).items()):
-            group.send(text_frame(encode_broadcast(vsn, topic, event, payload)))
+            try:
+                group.send(_framed(vsn, topic, event, payload, binary))
+            except NotBinary as error:
+                self.cannot_send(topic, str(error))
+                continue
             count += len(group.members)
             for number in [n for n in ahead if n in group.members and not group.pass_over(n)]:
                 self._drop(number)
         return count
+
+    def cannot_send(self, topic: str, why: str) -> None:
+        """Says so once in the log; more of it would only repeat that."""
+        level = logging.DEBUG if self._has_warned else logging.WARNING
+        log.log(level, "a client on %r is not sent binary data: %s", topic, why)
+        self._has_warned = True
 
     def _ahead_of(self, topic: str, position: Position) -> list[int]:
         """Who knows ``position`` already."""
@@ -65,3 +81,9 @@ class Topics:
             since.pop(number, None)
         if not since:
             self._since.pop(topic, None)
+
+
+def _framed(vsn: Vsn, topic: str, event: str, payload: bytes, binary: bool) -> bytes:
+    if binary:
+        return binary_frame(encode_binary_broadcast(vsn, topic, event, payload))
+    return text_frame(encode_broadcast(vsn, topic, event, payload))

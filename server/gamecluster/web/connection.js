@@ -1,5 +1,7 @@
 // Which server to use, when to try the next, and one socket to it. Part of client.js.
 
+import { decode, encodePush, isBinary } from "./binary.js";
+
 const BACKOFF_MILLISECONDS = { first: 100, longest: 2000 };
 
 /** Milliseconds before the next try: none until each server has failed once, then exponential with full jitter. */
@@ -149,12 +151,12 @@ export class Session {
         this.#ask();
         handlers.opened();
       };
-      this.#connect(opened, (text) => this.#received(text, handlers));
+      this.#connect(opened, (data) => this.#received(data, handlers));
     });
   }
 
   send(frame) {
-    if (this.isOpen) this.#socket.send(JSON.stringify(frame));
+    if (this.isOpen) this.#socket.send(isBinary(frame[4]) ? encodePush(frame) : JSON.stringify(frame));
   }
 
   /** The other side does what is wanted of it. */
@@ -182,6 +184,7 @@ export class Session {
       finish(String(error), null); // an address that the browser forbids
       return;
     }
+    this.#socket.binaryType = "arraybuffer";
     this.#socket.addEventListener("open", opened);
     this.#socket.addEventListener("message", ({ data }) => this.isOpen && received(data));
     this.#socket.addEventListener("error", () => this.isOpen || finish("no connection", null));
@@ -190,9 +193,10 @@ export class Session {
     });
   }
 
-  #received(text, handlers) {
-    const frame = JSON.parse(text);
+  #received(data, handlers) {
+    const frame = typeof data === "string" ? JSON.parse(data) : decode(data);
     this.#pulse.heard();
+    if (!frame) return;
     if (frame[2] !== "phoenix") handlers.received(frame);
     else if (frame[1] === this.#beatRef) handlers.beaten(this.#pulse.answered(performance.now()));
   }
