@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf
 from random import Random
 from typing import Any, assert_never
 
@@ -63,9 +64,9 @@ def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision:
         renew_every=plan.lease_duration / 3,
         storage=plan.storage,
         durable=plan.durable,
-        leave_alone_after=1e6
+        leave_alone_after=inf
         if plan.storage is Kept.nowhere
-        else 0.5,  # then it would go with the only copy, as it was told
+        else 0.5,  # else it goes with the only copy, as it was told
     )
     grace = 1e6 if plan.family is Family.clocks else 30.0  # a clock that jumps would end stays
     game = GuestBook(plan.grace) if plan.leaves else CounterGame(grace)
@@ -417,7 +418,8 @@ class World:
     def _drained(self, life: Life) -> None:
         if not life.draining:
             raise Violated("drain", f"{life} drained unasked")
-        if not self.may_lose({life.incarnation}):
+        sets = [members for members in self.lease.possible_sets() if life.incarnation in members]
+        if any(not any(self.lives[m].alive for m in members if m != life.incarnation) for members in sets):
             raise Violated("drain", f"{life} is drained, and a set that may be in force has nobody else alive")
         self.counts["drained"] += 1
         self.end(life, "drained")
