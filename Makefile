@@ -22,6 +22,7 @@ check: setup ## style, types, the imports' laws, scripts, and the chart's copy o
 	$(bin)/ruff format --check
 	$(bin)/mypy
 	$(bin)/mypy $(wildcard e2e/*.py)
+	$(bin)/mypy $(wildcard bench/*.py)
 	$(bin)/lint-imports
 	charts/check
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(scripts); else echo "shellcheck is not installed: scripts are not checked"; fi

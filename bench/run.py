@@ -41,6 +41,8 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
     server_cpu_seconds: float
     own_cpu_seconds: float
+    server_wait_seconds: float
+    own_wait_seconds: float
     published: int
     deliveries: int
     arrivals: int
@@ -64,6 +66,11 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def wrong(self) -> int:
         """Messages that were lost, doubled, out of order or in the wrong room, refusals and lost sockets. Must be 0."""
         return self.lost + self.doubled + self.reordered + self.strays + self.refused + self.cut
+
+    @property
+    def waited(self) -> float:
+        """The share of the time that server or generator, whichever had it worse, could have run and found its core taken."""
+        return max(self.server_wait_seconds, self.own_wait_seconds) / self.seconds if self.seconds else 0.0
 
     @property
     def own_share(self) -> float:

@@ -9,6 +9,7 @@ from statistics import median
 from .run import Measured, Run
 from .scenarios import Kind
 
+SHARED = 0.05
 BUSY = 0.9
 """Of its core: above that the generator may have been what limits."""
 KIB = 1024
@@ -94,8 +95,14 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def remarks(runs: Sequence[Run]) -> list[str]:
-    """What has to be known to judge the figures: who was the bottleneck, and what went wrong."""
+    """What has to be known to judge the figures: who else was there, who was the bottleneck, and what went wrong."""
+    waits = [run.measured.waited for run in runs]
     found = []
+    if max(waits, default=0) > SHARED:
+        found.append(
+            f"Other programs were on these cores: server or generator waited {min(waits):.0%} to {max(waits):.0%} of the time for "
+            "theirs. Latencies are the machine's; CPU-seconds are less precise."
+        )
     for run in runs:
         where = f"{run.scenario.name}, {run.server.name}, round {run.round + 1}"
         if run.measured.own_share > BUSY:

@@ -86,7 +86,7 @@ static int dirty_count;
 static struct client **eager;
 static int eager_count;
 static uint64_t measured_from, measured_to, last_arrival;
-static uint64_t outstanding_count, deliveries, arrivals, published, lost_at_once, doubled, reordered, strays, refused, held, cut,
+static uint64_t outstanding_count, deliveries, arrivals, published, lost_at_once, doubled, reordered, strays, refused, held, cut, given_up,
     bytes_in, answered;
 static struct histogram latency, whole, answer;
 static char trouble[300];
@@ -156,14 +156,22 @@ static void flush(struct client *c) {
   }
 }
 
+static void give_up(struct client *sender, struct flight *f) {
+  given_up += f->left;
+  f->left = 0;
+  sender->outstanding--;
+  outstanding_count--;
+}
+
 static void publish(struct client *c, uint64_t due) {
   static struct buffer text;
   struct flight *f = &c->flights[c->next & (ring - 1)];
   char mark[MARK + 1];
-  if (f->left) {
+  if (f->left && set.rate > 0) {
     held++; /* as many as the ring holds are still on their way: the server is not keeping up */
     return;
   }
+  if (f->left) give_up(c, f); /* later ones have come to all */
   text.size = 0;
   render(&text, set.dialect->before, c);
   size_t start = text.size;
@@ -471,15 +479,12 @@ static void publish_eager(void) {
 
 struct moment {
   uint64_t at;
-  struct usage server;
-  double own_cpu;
+  struct usage server, own;
 };
 
 static struct moment look(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  double own = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-  return (struct moment){now_ns(), usage_of(set.pids, set.pid_count), own};
+  int self = (int)getpid();
+  return (struct moment){now_ns(), usage_of(set.pids, set.pid_count), usage_of(&self, 1)};
 }
 
 static double highest_rss;
@@ -515,7 +520,7 @@ static void begin_sending(void) {
 }
 
 static uint64_t lost_in_the_end(void) {
-  uint64_t lost = 0;
+  uint64_t lost = given_up;
   for (int i = 0; i < set.sockets; i++)
     for (uint32_t k = 0; clients[i].flights && k < ring; k++) lost += clients[i].flights[k].left;
   return lost;
@@ -644,7 +649,9 @@ int main(int argc, char **argv) {
   printf("\"rss_before\": %.0f, \"rss_joined\": %.0f, \"rss_end\": %.0f, \"rss_highest\": %.0f, ", start.server.rss_bytes,
          ready.server.rss_bytes, end.server.rss_bytes, highest_rss);
   printf("\"seconds\": %.4f, \"server_cpu_seconds\": %.4f, \"own_cpu_seconds\": %.4f, ", seconds,
-         cpu_between(begin.server, end.server), end.own_cpu - begin.own_cpu);
+         cpu_between(begin.server, end.server), cpu_between(begin.own, end.own));
+  printf("\"server_wait_seconds\": %.4f, \"own_wait_seconds\": %.4f, ", end.server.wait_seconds - begin.server.wait_seconds,
+         end.own.wait_seconds - begin.own.wait_seconds);
   printf("\"published\": %llu, \"deliveries\": %llu, \"arrivals\": %llu, \"answered\": %llu, \"bytes\": %llu, ",
          (unsigned long long)published, (unsigned long long)deliveries, (unsigned long long)arrivals,
          (unsigned long long)answered, (unsigned long long)bytes_in);
