@@ -74,7 +74,8 @@ class NodeConfig:
     """Times in seconds. ``takeover`` off: only the backstop moves the GameState. ``durable``: a commit waits for the storage.
 
     ``stops_when_alone`` off: rule 11 does not hold; a pod left alone goes on though the game may be restored elsewhere.
-    ``leave_alone_after``: how long a pod that is to go waits for others to come, where there were others before.
+    ``leave_alone_after``: how long a pod that is to go waits for others to come, where there were others before. inf: for ever, also
+    when all whom it knows go with it.
     """
 
     suspect_after: float = 0.5
@@ -380,7 +381,9 @@ class Node:
             return
         leadership, has_waited = self._leadership, now >= self._asked_to_go + self._config.leave_alone_after
         others_go = self._members.everyone_else_is_leaving(self.record) and (
-            not self._members.has_met or self._members.was_any_heard_since(self._asked_to_go) or has_waited
+            not self._members.has_met
+            or (self._members.was_any_heard_since(self._asked_to_go) and self._config.leave_alone_after < inf)
+            or has_waited
         )
         if self._has_to_store:
             is_alone = has_waited and not set(self._members.linked()) - self._members.draining()
