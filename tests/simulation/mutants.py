@@ -13,7 +13,6 @@ from gamecluster.core.authority import ANSWERS_TABLE, Asked, Authority
 from gamecluster.core.durability import Durability
 from gamecluster.core.forwarding import Pending
 from gamecluster.core.leadership import Leadership, Role
-from gamecluster.core.membership import Membership
 from gamecluster.core.messages import JoinGame, LeaveGame, Move, Promise
 from gamecluster.core.node import Node, Seen
 from gamecluster.core.past import Past
@@ -221,7 +220,7 @@ def uncounted_moves_repeated(patch: pytest.MonkeyPatch) -> None:
 
 def drained_too_early(patch: pytest.MonkeyPatch) -> None:
     """Rule 8: a pod that is to leave goes at once."""
-    patch.setattr(Membership, "everyone_else_is_leaving", lambda self, record: True)
+    patch.setattr(Node, "_may_go", property(lambda self: True))
 
 
 def take_over_without_being_in_sync(patch: pytest.MonkeyPatch) -> None:

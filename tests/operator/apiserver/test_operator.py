@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,7 +122,8 @@ class Game:
         return [f"{pod['metadata']['name']}_{pod['metadata']['uid']}_1" for pod in pods]
 
     def play_the_leader(self, epoch: int, *in_sync: str) -> None:
-        notes = {"gamecluster.dev/in-sync": ",".join(in_sync), "gamecluster.dev/never-held": None}
+        marks = dict.fromkeys(("gamecluster.dev/never-held", "gamecluster.dev/asleep"))
+        notes = {"gamecluster.dev/in-sync": ",".join(in_sync), **marks}
         patch = {"metadata": {"annotations": notes}, "spec": {"holderIdentity": in_sync[0], "leaseTransitions": epoch}}
         self("patch", "lease", f"{self.name}-gamestate", "--type=merge", "-p", json.dumps(patch))
 
@@ -135,6 +137,18 @@ class Game:
             "-p",
             json.dumps({"spec": {"renewTime": moment}}),
         )
+
+    @property
+    def selector(self) -> tuple[str, str]:
+        return "-l", f"app.kubernetes.io/instance={self.name}"
+
+    def write_lease(self, note: str | None = None, **said: Any) -> None:
+        """``asleep`` and ``note``: annotations; all else: its spec."""
+        notes: dict[str, Any] = {"example.com/note": note} if note else {"gamecluster.dev/asleep": said.pop("asleep")}
+        if said:
+            notes["gamecluster.dev/in-sync"] = ""
+        patch = {"metadata": {"annotations": notes}, "spec": said}
+        self("patch", "lease", f"{self.name}-gamestate", "--type=merge", "-p", json.dumps(patch))
 
     def _pods(self, count: int) -> list[dict[str, Any]] | None:
         found = self.get("pods", "-l", f"app.kubernetes.io/instance={self.name}")["items"]
@@ -343,7 +357,7 @@ def gateway_api(kubectl: Kubectl) -> Iterator[None]:
 def test_wrong(game: Game) -> None:
     """What the schema refuses, what a condition refuses, and what the API server refuses."""
     for spec, said in (
-        ({"replicas": 0}, "spec.replicas"),
+        ({"replicas": -1}, "spec.replicas"),
         ({"targets": ["nonsense"]}, "spec.targets"),
         ({"gameState": {"suspectAfterMilliseconds": 5000}}, "at least four times"),
     ):
@@ -356,6 +370,60 @@ def test_wrong(game: Game) -> None:
     until(lambda: game.condition("Stalled"), ("True", "Refused"))
     game.apply()
     until(lambda: game.condition("Stalled")[0], "False")
+
+
+def test_asleep(kubectl: Kubectl, operator: Operator, pods: list[Pod]) -> None:
+    """A game goes to sleep, sleeps without a write, and wakes."""
+    game = Game(kubectl, "sleeper")
+    lease, first = f"{game.name}-gamestate", f"{game.name}-0"
+    end = {"epoch": 1, "seq": 123}
+    try:
+        game.apply(storage={"type": "Volume"})
+        members = game.play_the_kubelet(*(pod.address for pod in pods))
+        for pod, who in zip(pods, members, strict=True):
+            pod.says(who, leader=first, epoch=1, status="Serving", storage="Ready", stored=end, players=5)
+        game.play_the_leader(1, *members)
+        until(lambda: game.condition("Ready"), ("True", "Serving"))
+        game("patch", "pod", first, "--type=merge", "-p", json.dumps({"metadata": {"finalizers": ["example.com/end"]}}))
+        game("scale", "gc", game.name, "--replicas=0")
+        until(lambda: game.condition("Reconciling"), ("True", "Hibernating"))
+        until(lambda: [pod["metadata"]["name"] for pod in game.get("pods", *game.selector)["items"]], [first])
+        game.play_the_leader(1, members[0])
+        until(lambda: game.get("statefulset", game.name)["spec"]["replicas"], 0)
+        game.write_lease(holderIdentity=None, leaseTransitions=2, asleep=f"{members[0]}@1/123")
+        game("patch", "pod", first, "--type=merge", "-p", json.dumps({"metadata": {"finalizers": None}}))
+        until(lambda: game.condition("Ready"), ("False", "Hibernated"))
+        until(lambda: game.condition("Reconciling"), ("False", "Hibernated"))
+        assert game.condition("LeaderElected") == ("False", "Hibernated")
+        assert (game.status["players"], game.status["leader"], game.status["inSync"]) == (0, "", [])
+        said = game("describe", "gc", game.name)
+        assert "everything acknowledged is stored, up to entry 123 of epoch 1, by sleeper-0" in said
+        assert game.told("Hibernating") and game.told("Hibernated")
+        before, looks = game.versions(), operator.figure("gamecluster_operator_reconciled_total")
+
+        def looked() -> bool:
+            game.write_lease(note=str(time.monotonic()))
+            return operator.figure("gamecluster_operator_reconciled_total") >= looks + 5
+
+        wait_for(looked, "five more looks", 60)
+        assert game.versions() == before
+        game("scale", "gc", game.name, "--replicas=3")
+        members = game.play_the_kubelet(*(pod.address for pod in pods))
+        for pod, who in zip(pods, members, strict=True):
+            pod.says(who, leader=None, epoch=0, status="NoLeader", stored=end)
+        until(lambda: game.condition("LeaderElected"), ("False", "Waking"))
+        game.play_the_leader(3, *members)
+        for pod, who in zip(pods, members, strict=True):
+            pod.says(who, leader=first, epoch=3, status="Serving")
+        until(lambda: game.condition("Ready"), ("True", "Serving"))
+        wait_for(lambda: game.told("Woken"), "the event Woken")
+        assert game.condition("TotalLoss")[0] == "absent"
+        for alarm in ("TotalLoss", "Restored", "Failover", "BackstopNamed", "LeaseRestored"):
+            assert not game.told(alarm), alarm
+        assert game("get", "lease", lease, "-o", "name")
+    finally:
+        game("delete", "gc", game.name, "--ignore-not-found", "--wait=true")
+        game("delete", "pvc", *game.selector, "--wait=false")
 
 
 def test_again(game: Game) -> None:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gamecluster.core import messages
-from gamecluster.shell.lease import patch_of
+from gamecluster.shell.lease import parse_document, patch_of
 from gamecluster_operator import manifests, spec
 from gamecluster_operator.labels import IN_SYNC
 from gamecluster_operator.record import Incarnation, Record, read, write
@@ -140,6 +141,23 @@ def test_what_the_pods_write_passes(lease: Lease) -> None:
         version = int(lease.get()["metadata"]["resourceVersion"])
         lease.patch(patch_of(messages.Record(version, holder, epoch, in_sync), 15, acquired=True))
     assert read(lease.get()).epoch == 9
+
+
+def test_the_last_word_of_a_game_that_goes_to_sleep_passes_and_that_it_is_woken(lease: Lease) -> None:
+    a = messages.Incarnation(A)
+    word = messages.Asleep(a, 7, 123)
+    for told in (
+        messages.Record(0, None, 8, (), asleep=word),
+        messages.Record(0, a, 9, (a,), restore=True),
+        messages.Record(0, a, 9, (a,)),
+    ):
+        patch = patch_of(replace_version(told, lease), 15, acquired=True)
+        lease.patch(patch)
+        assert parse_document(lease.get()) == replace_version(told, lease)
+
+
+def replace_version(record: messages.Record, lease: Lease) -> messages.Record:
+    return structs.replace(record, version=int(lease.get()["metadata"]["resourceVersion"]))
 
 
 def test_a_vacant_lease_is_claimed_and_a_deleted_one_made_anew(lease: Lease, kubectl: Kubectl) -> None:

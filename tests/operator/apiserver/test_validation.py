@@ -52,6 +52,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "nothing but what is needed": {},
     "everything in the pods' memory, fewer pods than copies": {"replicas": 1, "gameState": {"replicas": 3}},
     "a class in a file": {"targets": ["my-games/arena.py:Arena", "a.b:C_1"]},
+    "a game that sleeps from the start": {"storage": VOLUME, "replicas": 0},
     "volumes": {"storage": VOLUME, "gameState": {"durability": "Storage"}},
     "a database": {"storage": {"type": "PostgreSQL", "secretRef": URL}, "gameState": {"durability": "Storage"}},
     "an Ingress": {"expose": {"type": "Ingress", "host": "play.example.com", "tlsSecretName": "play-tls"}},
@@ -75,6 +76,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"targets": ["game:Arena", "game:Room,b:C"]}, "spec.targets[1]", "such as my_game:Arena"),
     ({"targets": []}, "spec.targets", "at least 1 item"),
     ({"replicas": 101}, "spec.replicas", "less than or equal to 100"),
+    ({"replicas": 0}, "spec.replicas", "Delete the GameCluster, or make one with storage.type Volume"),
     ({"gameState": {"replicas": 10}}, "spec.gameState.replicas", "less than or equal to 9"),
     (
         {"gameState": {"suspectAfterMilliseconds": 5000}},
@@ -162,6 +164,19 @@ def test_who_counts_the_pods_is_not_contradicted(games: Games) -> None:
     games.kubectl(*scale, "--replicas=5")
     games.apply("counted", replicas=4, autoscaling={"maxReplicas": 9})
     games.kubectl("-n", NAMESPACE, "delete", "gc", "counted")
+
+
+def test_a_game_is_sent_to_sleep_only_where_it_has_a_storage(games: Games) -> None:
+    scale = ("-n", NAMESPACE, "scale", "gc")
+    games.apply("awake")
+    with pytest.raises(AssertionError, match=r"the GameState would be lost\. Delete the GameCluster, or make one with"):
+        games.kubectl(*scale, "awake", "--replicas=0")
+    games.apply("sleeper", storage=VOLUME, autoscaling={"maxReplicas": 9})
+    games.kubectl(*scale, "sleeper", "--replicas=0")
+    games.kubectl(*scale, "sleeper", "--replicas=4")
+    with pytest.raises(AssertionError, match="remove autoscaling first"):
+        games.kubectl(*scale, "sleeper", "--replicas=5")
+    games.kubectl("-n", NAMESPACE, "delete", "gc", "awake", "sleeper")
 
 
 def test_the_columns_tell_who_leads_and_how_it_goes(games: Games) -> None:
