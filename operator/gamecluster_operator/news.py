@@ -191,9 +191,11 @@ def is_hand_over(previous: Object, current: Object) -> bool:
 
 
 def failover(previous: Object, leader: str | None, epoch: int, told: Failover | None) -> Failover | None:
-    """The last change of leader, for the status; None when nothing changed since the one that is there."""
+    """The last change of leader, for the status; None when nothing changed since the one that is there. A game's beginning is none."""
     known = previous.get("lastFailover") or {}
     if told is not None and told.epoch == epoch:
+        if not told.source:
+            return None
         better = bool(told.milliseconds().keys() - known.keys())
         return told if known.get("epoch") != epoch or better else None
     holder = (previous.get("gameState") or {}).get("holder")

@@ -341,6 +341,15 @@ async def test_without_the_right_to_write_events_all_else_goes_on() -> None:
 # --- leadership -------------------------------------------------------------------------------------------------------
 
 
+async def test_a_games_beginning_is_no_failover() -> None:
+    world = World()
+    await world.play()
+    world.hold(0, 1, 0, 1, 2, failover=Failover("", "arena-0", 1, ""))
+    await world.look(20)
+    assert world.events == ["Created", "LeaderElected"]
+    assert "lastFailover" not in world.status
+
+
 async def test_a_failover_is_told_with_its_time() -> None:
     world = World()
     await world.play()
