@@ -630,15 +630,61 @@ def test_a_client_that_does_not_read_is_dropped_and_costs_the_others_nothing(sta
 
 def test_a_client_that_was_behind_gets_everything_in_order(stage: Stage) -> None:
     client = stage.client()
-    client.join_game(stage.backend)
+    client.say("r", "r", "room:1", "phx_join", {})
     client.connection.full()
-    for seq in range(11, 111):
-        stage.hub.deliver_patch(DeliverPatch(1, seq, []))
+    for number in range(100):
+        stage.hub.deliver(Deliver("room:1", "news", str(number).encode()))
         stage.clock.turn()
     assert client.hear() == []
     client.connection.writable()
-    stage.hub.deliver_patch(DeliverPatch(1, 111, []))
-    assert [frame[4]["seq"] for frame in client.hear()] == list(range(11, 112))
+    stage.hub.deliver(Deliver("room:1", "news", b"100"))
+    assert [frame[4] for frame in client.hear()] == list(range(101))
+
+
+def test_of_the_game_a_client_that_was_behind_gets_what_it_missed_as_one_patch(stage: Stage) -> None:
+    client, healthy = stage.client(), stage.client()
+    client.join_game(stage.backend, "p1")
+    healthy.join_game(stage.backend, "p2")
+    stage.hub.deliver_patch(DeliverPatch(1, 11, []))
+    assert [frame[4]["seq"] for frame in client.hear()] == [11]
+    client.connection.full()
+    for seq in range(12, 112):
+        stage.hub.deliver_patch(DeliverPatch(1, seq, [("ships", "p2", {"x": seq})]))
+        assert [frame[4]["seq"] for frame in healthy.hear()] == ([11, 12] if seq == 12 else [seq])
+    stage.hub.deliver(Deliver("game", "boom", b"{}"))
+    stage.backend.at = Position(1, 112)  # of which the patch is still to come
+    stage.backend.known[Position(1, 11)] = [("ships", "p2", {"x": 112})]
+    assert client.hear() == []
+    client.connection.writable()
+    stage.hub.deliver_patch(DeliverPatch(1, 112, [("ships", "p2", {"x": 112})]))
+    stage.hub.deliver_patch(DeliverPatch(1, 113, []))
+    told = client.hear()
+    assert [(frame[3], frame[4].get("seq")) for frame in told] == [("boom", None), ("patch", 112), ("patch", 113)]
+    assert told[1][4]["ops"] == [["ships", "p2", {"x": 112}]] and told[1][:2] == ["g", None]
+
+
+def test_if_what_it_missed_is_not_known_any_more_it_gets_the_state(stage: Stage) -> None:
+    client = stage.client()
+    client.join_game(stage.backend)
+    client.connection.full()
+    stage.hub.deliver_state(DeliverState(2, 40))
+    stage.backend.at, stage.backend.tables = Position(2, 40), {"ships": {"p9": {"x": 1}}}
+    client.connection.writable()
+    [told] = client.hear()
+    assert told[2:] == ["game", "state", {"epoch": 2, "seq": 40, "state": {"ships": {"p9": {"x": 1}}}}]
+    client.connection.full()
+    client.connection.writable()
+    assert client.hear() == []
+
+
+def test_who_was_behind_and_has_left_the_game_gets_nothing_of_it(stage: Stage) -> None:
+    client = stage.client()
+    client.join_game(stage.backend)
+    client.connection.full()
+    stage.hub.deliver_patch(DeliverPatch(1, 11, []))
+    client.say("g", "9", "game", "phx_leave", {})
+    client.connection.writable()
+    assert [frame[3] for frame in client.hear()] == ["phx_reply", "phx_close"]
 
 
 def test_a_burst_in_one_turn_does_not_drop_a_client_that_reads(stage: Stage) -> None:

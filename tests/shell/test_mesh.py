@@ -461,7 +461,7 @@ async def test_a_port_in_use_is_an_error_that_names_the_variable(tmp_path: Path)
 
 
 def test_a_short_or_missing_key_is_an_error_that_names_the_variable(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"GAMECLUSTER_MESH_KEY_FILE.* has 5 bytes"):
+    with pytest.raises(ConfigurationError, match=r"GAMECLUSTER_MESH_KEY_FILE.*: 5 bytes; expected 32"):
         Node("a", tmp_path, key="short")
     settings = Settings(node="a", mesh_key_file=tmp_path / "none")
     with pytest.raises(ConfigurationError, match="GAMECLUSTER_MESH_KEY_FILE"):

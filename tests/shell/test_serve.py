@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gamecluster.errors import ConfigurationError
 from gamecluster.settings import Settings
+from gamecluster.shell.keys import read_key
 from gamecluster.shell.serve import Stop, listen, node_config, run_node
 from gamecluster.targets import Targets
 
@@ -47,6 +48,13 @@ async def test_a_port_in_use_is_named_with_its_variable(tmp_path: Path, taken: i
 def test_an_address_that_is_not_this_machines_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"GAMECLUSTER_PORT=0.*GAMECLUSTER_HOST=192\.0\.2\.1"):
         listen("192.0.2.1", 0, "GAMECLUSTER_PORT")
+
+
+@pytest.mark.parametrize("key", [b"\n" + bytes(range(200, 230)) + b" ", b"0123456789abcdef" * 2])
+def test_a_keys_bytes_are_all_taken_but_for_the_end_of_a_line(tmp_path: Path, key: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(key + (b"\n" if key.isascii() else b""))
+    assert read_key(path, "KEY") == key
 
 
 async def test_a_short_player_key_is_refused(tmp_path: Path) -> None:

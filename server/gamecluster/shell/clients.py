@@ -127,6 +127,15 @@ class Hub:
             return
         self._take(connection, message)
 
+    def blocked(self, connection: Connection) -> None:
+        """It does not read what it is sent."""
+        self._game.blocked(connection)
+
+    def unblocked(self, connection: Connection) -> None:
+        """It reads again."""
+        if connection.is_open:
+            self._game.unblocked(connection)
+
     def disconnected(self, connection: Connection) -> None:
         """The socket is gone. Harmless if that is known."""
         if connection.is_open:
@@ -225,6 +234,7 @@ class Hub:
     def _forget(self, connection: Connection) -> None:
         connection.is_open = False
         connection.outbox.close()
+        self._game.gone(connection)
         self._connections.pop(connection.number, None)
         self._metrics.connections.set(len(self._connections))
         self._perform(connection, connection.session.close())

@@ -52,6 +52,10 @@ class Owner(Protocol):
 
     def received_binary(self, connection: Connection, data: bytes) -> None: ...
 
+    def blocked(self, connection: Connection) -> None: ...
+
+    def unblocked(self, connection: Connection) -> None: ...
+
     def disconnected(self, connection: Connection) -> None: ...
 
 
@@ -105,9 +109,11 @@ class Connection:
 
     def full(self) -> None:
         self.outbox.full()
+        self.owner.blocked(self)
 
     def writable(self) -> None:
         self.outbox.writable()
+        self.owner.unblocked(self)
 
     def lost(self) -> None:
         self.owner.disconnected(self)

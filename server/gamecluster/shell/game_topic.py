@@ -51,6 +51,9 @@ class GameTopic:
         self._waiting: dict[int, _Waiting] = {}
         self._game = Welcome(backend)
         self._patches = Patches(patch_rate, clock, self._send_patch)
+        self._told = Position(0, 0)
+        self._blocked: dict[int, Position | None] = {}
+        """Who does not read, and since which position nothing of the state was queued for it."""
 
     # --- from a client
 
@@ -79,6 +82,7 @@ class GameTopic:
 
     def left(self, connection: Connection, left: LeftTopic) -> None:
         self._topics.unsubscribe(GAME, connection)
+        self._skipped_nothing(connection)
         player = connection.players.pop(left.channel, None)
         if player is not None:
             self._backend.dispatch(PlayerLeft(connection.number, player, left.why is Leaving.left))
@@ -120,12 +124,38 @@ class GameTopic:
 
     def replace(self, connection: Connection, player: str) -> None:
         """The player has joined by another connection."""
+        self._skipped_nothing(connection)
         for channel in [c for c, p in connection.players.items() if p == player]:
             del connection.players[channel]
             self._topics.unsubscribe(GAME, connection)
             self._perform(connection, connection.session.close_topic(channel))
 
+    # --- clients that do not read: the newest state is worth more to them than every step on the way there
+
+    def blocked(self, connection: Connection) -> None:
+        """Patches are kept from it until it reads again."""
+        self._blocked.setdefault(connection.number, None)
+
+    def unblocked(self, connection: Connection) -> None:
+        """What it has missed is sent as one patch, or as the state."""
+        since = self._blocked.pop(connection.number, None)
+        if since is None:
+            return
+        missed = self._game.since(since)
+        self._topics.knows(GAME, connection, Position(missed["epoch"], missed["seq"]))
+        event = "patch" if "ops" in missed else "state"
+        for channel in connection.players:
+            self._perform(connection, connection.session.push(channel, event, missed))
+
+    def gone(self, connection: Connection) -> None:
+        self._blocked.pop(connection.number, None)
+
     # --- private
+
+    def _skipped_nothing(self, connection: Connection) -> None:
+        """It is not on the topic any more."""
+        if connection.number in self._blocked:
+            self._blocked[connection.number] = None
 
     def _welcome(self, connection: Connection, waiting: _Waiting, response: Fields) -> None:
         player = connection.players[waiting.channel]
@@ -156,4 +186,9 @@ class GameTopic:
     def _fan_out_game(self, at: Position, event: str, payload: Fields) -> None:
         """A client never sees a position below that of its join's answer."""
         data = encode_json({"epoch": at.epoch, "seq": at.seq, **payload})
-        self._metrics.messages_out.inc(self._topics.fan_out(GAME, event, data, at))
+        behind = self._topics.members(GAME, self._blocked) if self._blocked else ()
+        for number in behind:
+            if self._blocked[number] is None:
+                self._blocked[number] = max(self._told, self._topics.known(GAME, number) or self._told)
+        self._metrics.messages_out.inc(self._topics.fan_out(GAME, event, data, at, without=behind))
+        self._told = at

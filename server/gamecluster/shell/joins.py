@@ -6,12 +6,9 @@ It has no end of its own: it is worth something as long as its stay lasts, which
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeGuard
 
 import jwt
@@ -19,10 +16,9 @@ from msgspec import Struct
 
 from ..checks import Mismatch, json_object
 from ..core.messages import Fields, Position
-from ..errors import ConfigurationError, GameClusterError
+from ..errors import GameClusterError
 from ..phoenix.codec import Data
 
-KEY_BYTES_AT_LEAST = 32
 LONGEST_NAME = 64
 
 
@@ -114,29 +110,6 @@ def take_count(payload: Fields) -> tuple[Fields, int | None]:
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise Unwelcome("bad payload", f"n: expected a whole number from 1, got {_kind(n)}")
     return {name: value for name, value in payload.items() if name != "n"}, n
-
-
-def read_key(path: Path, variable: str) -> bytes:
-    """A key of 32 bytes or more from a file. Raises ConfigurationError that names the variable."""
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{variable}={path}: can't be read ({error.strerror})") from error
-    if len(key) < KEY_BYTES_AT_LEAST:
-        raise ConfigurationError(
-            f"{variable}={path}: {len(key)} bytes; expected {KEY_BYTES_AT_LEAST} random bytes or more"
-        )
-    return key
-
-
-def player_key(player_key_file: Path | None, mesh_key_file: Path | None) -> bytes:
-    """The key that signs tokens: the file's, else one that all pods derive from the mesh key, else a passing one."""
-    if player_key_file is not None:
-        return read_key(player_key_file, "GAMECLUSTER_PLAYER_KEY_FILE")
-    if mesh_key_file is not None:
-        mesh_key = read_key(mesh_key_file, "GAMECLUSTER_MESH_KEY_FILE")
-        return hmac.digest(mesh_key, b"gamecluster player key", hashlib.sha256)
-    return secrets.token_bytes(KEY_BYTES_AT_LEAST)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -22,7 +22,8 @@ from ..core.messages import Incarnation, Message
 from ..errors import ConfigurationError
 from ..settings import Settings
 from .discovery import AddressBook, discover, is_address
-from .handshake import KEY_BYTES_AT_LEAST, Greeting, Handshake
+from .handshake import Greeting, Handshake
+from .keys import read_key
 from .mesh_link import MESSAGE_LIMIT_BYTES, Address, Link
 from .mesh_links import DUPLICATE, ITSELF, LinkTable
 
@@ -74,7 +75,8 @@ class Mesh:
         self._me = me
         self._on_event = on_event
         self._times = times
-        self._key = _read_key(settings)
+        key_file = settings.mesh_key_file
+        self._key = read_key(key_file, "GAMECLUSTER_MESH_KEY_FILE") if key_file else None
         self._greeting = Greeting(
             settings.name, me, _told_host(settings.host), settings.mesh_port, settings.url or None, settings.revision
         )
@@ -267,21 +269,6 @@ class Mesh:
 
     def _forget_last(self) -> None:
         self._last = None
-
-
-def _read_key(settings: Settings) -> bytes | None:
-    path = settings.mesh_key_file
-    if path is None:
-        return None
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigurationError(f"GAMECLUSTER_MESH_KEY_FILE={path}: {error.strerror}") from error
-    if len(key) < KEY_BYTES_AT_LEAST:
-        raise ConfigurationError(
-            f"GAMECLUSTER_MESH_KEY_FILE={path} has {len(key)} bytes: expected {KEY_BYTES_AT_LEAST} or more, random ones"
-        )
-    return key
 
 
 def _told_host(host: str) -> str:

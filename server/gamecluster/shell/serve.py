@@ -32,7 +32,8 @@ from .app import make_app
 from .clients import Hub
 from .driver import Driver
 from .incarnation import release, this_incarnation
-from .joins import Tokens, player_key
+from .joins import Tokens
+from .keys import player_key
 from .lease import Lease, MemoryLease, open_lease
 from .mesh import Mesh
 from .metrics import Metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ..core.messages import Position
 from ..phoenix.codec import NotBinary, Vsn, encode_binary_broadcast, encode_broadcast
@@ -34,7 +34,20 @@ class Topics:
             group = groups[vsn] = Group(self._flusher, self._drop)
         group.join(connection.outbox)
         if since is not None:
-            self._since.setdefault(topic, {})[connection.number] = since
+            self.knows(topic, connection, since)
+
+    def knows(self, topic: str, connection: Connection, position: Position) -> None:
+        """A subscriber has been told all up to ``position``: broadcasts up to there are kept from it."""
+        self._since.setdefault(topic, {})[connection.number] = position
+
+    def known(self, topic: str, number: int) -> Position | None:
+        """What a subscriber knows, where that is more than was broadcast."""
+        return self._since.get(topic, {}).get(number)
+
+    def members(self, topic: str, numbers: Iterable[int]) -> list[int]:
+        """Those of ``numbers`` who are on ``topic``."""
+        groups = self._groups.get(topic, {}).values()
+        return [number for number in numbers if any(number in group.members for group in groups)]
 
     def unsubscribe(self, topic: str, connection: Connection) -> None:
         self._forget_since(topic, [connection.number])
@@ -47,19 +60,31 @@ class Topics:
                     del self._groups[topic]
 
     def fan_out(
-        self, topic: str, event: str, payload: bytes, position: Position | None = None, binary: bool = False
+        self,
+        topic: str,
+        event: str,
+        payload: bytes,
+        position: Position | None = None,
+        binary: bool = False,
+        without: Collection[int] = (),
     ) -> int:
-        """Sends to all on ``topic`` who can be sent it; ``payload`` is JSON, unless it is ``binary``. Says to how many."""
-        ahead = self._ahead_of(topic, position) if position is not None and self._since else ()
-        count = -len(ahead)
+        """Sends to all on ``topic`` who can be sent it, but for ``without``; ``payload`` is JSON, unless it is ``binary``.
+
+        Says to how many.
+        """
+        ahead = set(without)
+        if position is not None and self._since:
+            ahead.update(self._ahead_of(topic, position))
+        count = 0
         for vsn, group in list(self._groups.get(topic, {}).items()):
             try:
                 group.send(_framed(vsn, topic, event, payload, binary))
             except NotBinary as error:
                 self.cannot_send(topic, str(error))
                 continue
-            count += len(group.members)
-            for number in [n for n in ahead if n in group.members and not group.pass_over(n)]:
+            passed = [number for number in ahead if number in group.members]
+            count += len(group.members) - len(passed)
+            for number in [n for n in passed if not group.pass_over(n)]:
                 self._drop(number)
         return count
 
