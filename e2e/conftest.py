@@ -21,7 +21,7 @@ from .play import start_pod, verdicts
 REPOSITORY = Path(__file__).parent.parent
 CHART = REPOSITORY / "charts" / "gamecluster-operator"
 DUMPS = Path(__file__).parent / ".work" / "failures"
-OPERATOR = Namespace("gamecluster-system")
+RELEASE, OPERATOR = "gamecluster", Namespace("gamecluster-system")
 PLAYERS = Namespace("e2e-players")
 in_use: list[Namespace] = [OPERATOR]
 
@@ -31,25 +31,21 @@ def server_image() -> str:
     return os.environ["E2E_SERVER_IMAGE"]
 
 
-@pytest.fixture(scope="session")
-def operator(server_image: str) -> Iterator[Namespace]:
-    """The operator as users install it: by helm, in a namespace of its own."""
+def install(chart: Path = CHART, **values: Any) -> None:
+    """The operator as users install or upgrade it: by helm, in a namespace of its own. ``values`` beside those that kind needs."""
     repository, tag = os.environ["E2E_OPERATOR_IMAGE"].rsplit(":", 1)
+    wanted = {"image": {"repository": repository, "tag": tag}, **ON_CONTROL_PLANE} | values
     run(
-        *(
-            "helm",
-            "upgrade",
-            "--install",
-            "gamecluster",
-            str(CHART),
-            "--namespace",
-            OPERATOR.name,
-            "--create-namespace",
-        ),
-        *("--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "90s"),
-        *(word for key, value in ON_CONTROL_PLANE.items() for word in ("--set-json", f"{key}={json.dumps(value)}")),
+        *("helm", "upgrade", "--install", RELEASE, str(chart), "--namespace", OPERATOR.name, "--create-namespace"),
+        *("--values", "-", "--wait", "--timeout", "90s"),
+        stdin=json.dumps(wanted),
         seconds=120,
     )
+
+
+@pytest.fixture(scope="session")
+def operator(server_image: str) -> Iterator[Namespace]:
+    install()
     yield OPERATOR
 
 

@@ -15,6 +15,12 @@ from .play import Play
 from .players import Plan
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+OWNED = (
+    *(("StatefulSet", ""), ("Service", ""), ("Service", "-mesh"), ("Lease", "-gamestate"), ("Secret", "-mesh")),
+    *(("ServiceAccount", ""), ("Role", ""), ("RoleBinding", ""), ("PodDisruptionBudget", ""), ("NetworkPolicy", "")),
+)
+"""What a GameCluster without an exposure has, and the rest of each name."""
+OBJECTS = ",".join(sorted({kind.lower() for kind, _ in OWNED} | {"ingress"}))
 CALL = """
 import json, os, sys, urllib.request
 path, body = json.loads(sys.argv[1])
@@ -105,8 +111,14 @@ class Game:
 
     def wait_pods(self, pods: int) -> None:
         """Waits until there are so many pods, ready, and no more."""
-        wait_until(f"{pods} pods, no more", lambda: len(self._pods()) == pods, seconds=90)
+        wait_until(f"{pods} pods, no more", lambda: len(self.pods()) == pods, seconds=90)
         self.wait_ready(pods)
+
+    def pods(self) -> list[dict[str, Any]]:
+        pods: list[dict[str, Any]] = self.namespace.get("pods", "-l", f"app.kubernetes.io/instance={self.name}")[
+            "items"
+        ]
+        return pods
 
     def a_replica(self) -> str:
         """The name of an in-sync pod that does not lead."""
@@ -114,6 +126,9 @@ class Game:
 
     def node_of(self, pod: str) -> str:
         return str(self.namespace.get("pod", pod)["spec"]["nodeName"])
+
+    def is_any_pod_ending(self) -> bool:
+        return any("deletionTimestamp" in pod["metadata"] for pod in self.pods())
 
     def is_ending(self, pod: str) -> bool:
         return "deletionTimestamp" in self.namespace.get("pod", pod)["metadata"]
@@ -123,14 +138,14 @@ class Game:
         pods = self.manifest["spec"]["replicas"]
         self.wait_pods(pods)
         self.wait_in_sync(pods)
-        if len({pod["spec"]["nodeName"] for pod in self._pods()}) == 1:
+        if len({pod["spec"]["nodeName"] for pod in self.pods()}) == 1:
             self.namespace.kubectl("delete", "pod", self.a_replica())  # its successor is put where there are fewest
             self.wait_pods(pods)
             self.wait_in_sync(pods)
 
     def told(self) -> Counter[str]:
-        """How often each reason has been told in the GameCluster's events."""
-        events = self.namespace.get("events", "--field-selector", f"involvedObject.name={self.name}")["items"]
+        """How often each reason has been told in the GameCluster's events; not in those of an earlier one of its name."""
+        events = self.namespace.get("events", "--field-selector", f"involvedObject.uid={self.uid()}")["items"]
         return Counter(event["reason"] for event in events)
 
     def call(self, pod: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -160,8 +175,22 @@ class Game:
 
         wait_until(f"an event {' or '.join(reasons)} in kubectl describe", told)
 
+    def objects(self) -> dict[str, str]:
+        """All that carry its label but pods, as Kind/name → UID of the owner, "" without one."""
+        found = self.namespace.get(OBJECTS, "-l", f"app.kubernetes.io/instance={self.name}")["items"]
+        owners = {id(obj): obj["metadata"].get("ownerReferences") or [{"uid": ""}] for obj in found}
+        return {f"{obj['kind']}/{obj['metadata']['name']}": owners[id(obj)][0]["uid"] for obj in found}
+
+    def is_all_there(self) -> bool:
+        """There is one of everything that belongs to a GameCluster, nothing else, and all of it is owned by this one."""
+        names = {f"{kind}/{self.name}{rest}" for kind, rest in OWNED}
+        return self.objects() == dict.fromkeys(names, self.uid())
+
+    def uid(self) -> str:
+        return str(self.resource()["metadata"]["uid"])
+
     def pod_uids(self) -> set[str]:
-        return {pod["metadata"]["uid"] for pod in self._pods()}
+        return {pod["metadata"]["uid"] for pod in self.pods()}
 
     def restarts(self, pod: str) -> int:
         try:
@@ -172,9 +201,3 @@ class Game:
     def _lease(self) -> dict[str, Any]:
         spec: dict[str, Any] = self.namespace.get("lease", f"{self.name}-gamestate")["spec"]
         return spec
-
-    def _pods(self) -> list[dict[str, Any]]:
-        pods: list[dict[str, Any]] = self.namespace.get("pods", "-l", f"app.kubernetes.io/instance={self.name}")[
-            "items"
-        ]
-        return pods

@@ -42,6 +42,10 @@ class Plan:
     event: str = "add"
     payload: dict[str, Any] = field(default_factory=lambda: {"amount": 1})
     totals: bool = True
+    begins_anew: bool = False
+    """The game may be deleted and made anew under the players: what was acknowledged in an earlier one is not looked for."""
+    leaves: bool = False
+    """At the end the players leave the game; else they only go away, and their stays end later."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Verdict:
     reconnects: int
     refusals: dict[str, int]
     violations: list[str]
+    begun_anew: int = 0
+    """How often a player found another game than its own, and joined that."""
 
     def __str__(self) -> str:
         return (
@@ -66,6 +72,7 @@ class Verdict:
             f"{self.doubled} doubled, {self.unanswered} unanswered; "
             f"blackout p50 {self.blackout_p50_ms} ms, p99 {self.blackout_p99_ms} ms, max {self.blackout_max_ms} ms; "
             f"{self.reconnects} reconnects, refusals {self.refusals or 'none'}"
+            f"{f'; {self.begun_anew} began anew' if self.begun_anew else ''}"
         )
 
     def figures(self) -> tuple[int, ...]:
@@ -137,6 +144,9 @@ class Player:
         self.refusals: Counter[str] = Counter()
         self.violations: list[str] = []
         self._plan = plan
+        self.earlier: list[float] = []
+        """When moves were answered in games that are no more."""
+        self.begun_anew = 0
         self._token: str | None = None
         self._position = (0, 0)
         self._next_address = number
@@ -159,8 +169,9 @@ class Player:
                 await asyncio.sleep(pause)
         while self._plan.totals and self.total is None:
             try:
-                async with self._joined():
-                    pass
+                async with self._joined() as channel:
+                    if self._plan.leaves:
+                        await channel.ask("phx_leave", {})
             except (OSError, WebSocketException, TimeoutError, Elsewhere):
                 await asyncio.sleep(0.2)
 
@@ -193,10 +204,19 @@ class Player:
         ok, response = await channel.ask("phx_join", payload)
         if not ok:
             self.refusals["join: " + str(response.get("reason"))] += 1
+            if response.get("reason") == "bad token" and self._plan.begins_anew:
+                self._begin_anew()
             raise Elsewhere(f"join refused: {response}")
         self._token = response["token"]
         if self._over and self._plan.totals:
             self.total = response["state"]["totals"].get(self.id, {}).get("value", 0)
+
+    def _begin_anew(self) -> None:
+        """The token is of a game that is no more, and so are its positions, and the move that was out."""
+        self.begun_anew += 1
+        self.earlier += self.acknowledged
+        self.acknowledged, self.unanswered = [], 0
+        self._token, self._position = None, (0, 0)
 
     async def _move(self, channel: Channel) -> None:
         n = len(self.acknowledged) + 1
@@ -220,10 +240,10 @@ class Player:
 def judge(players: list[Player]) -> Verdict:
     """Each move counts 1: a total below the acknowledged moves is loss, one above them and the unanswered doubling."""
     counted = [(p.total, len(p.acknowledged), p.unanswered) for p in players if p.total is not None]
-    gaps = [max((b - a for a, b in pairwise(p.acknowledged)), default=0.0) for p in players]
+    gaps = [max((b - a for a, b in pairwise([*p.earlier, *p.acknowledged])), default=0.0) for p in players]
     return Verdict(
         players=len(players),
-        acknowledged=sum(len(p.acknowledged) for p in players),
+        acknowledged=sum(len(p.earlier) + len(p.acknowledged) for p in players),
         lost=sum(max(0, acknowledged - total) for total, acknowledged, _ in counted),
         doubled=sum(max(0, total - acknowledged - unanswered) for total, acknowledged, unanswered in counted),
         unanswered=sum(p.unanswered for p in players),
@@ -233,6 +253,7 @@ def judge(players: list[Player]) -> Verdict:
         reconnects=sum(max(0, p.sockets - 1 - (p.total is not None)) for p in players),
         refusals=dict(sum((p.refusals for p in players), Counter())),
         violations=[v for p in players for v in p.violations],
+        begun_anew=sum(p.begun_anew for p in players),
     )
 
 
@@ -251,7 +272,7 @@ async def play(plan: Plan, stop: asyncio.Event, report: Any = None) -> Verdict:
     while not playing.done() and (deadline is None or time.monotonic() < deadline):
         await asyncio.wait([playing], timeout=0.5)
         if report:
-            report([len(p.acknowledged) for p in players])
+            report([len(p.earlier) + len(p.acknowledged) for p in players])
         if stop.is_set() and deadline is None:
             deadline = time.monotonic() + FINISH_WITHIN_SECONDS
     if playing.done():

@@ -14,11 +14,12 @@ from .nodes import kill_container
 @pytest.fixture
 def no_operator(operator: Namespace) -> Iterator[Namespace]:
     """No operator while the test runs."""
-    deployment = operator.get("deployments")["items"][0]["metadata"]["name"]
+    found = operator.get("deployments")["items"][0]
+    deployment, replicas = found["metadata"]["name"], found["spec"]["replicas"]
     operator.kubectl("scale", "deployment", deployment, "--replicas=0")
     wait_until("no operator", lambda: not operator.get("pods")["items"], seconds=60)
     yield operator
-    operator.kubectl("scale", "deployment", deployment, "--replicas=1")
+    operator.kubectl("scale", "deployment", deployment, f"--replicas={replicas}")
     operator.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=60s", seconds=70)
 
 
