@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import look
+from .bench import arguments as bench
 from .chaos import arguments as chaos
 from .errors import ConfigurationError
 from .settings import PREFIX, Settings
@@ -190,6 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_looking(commands)
     _add_local(commands)
     chaos.add(commands.add_parser("chaos", help="faults under load, and what they cost: a verdict", run=chaos.run))
+    bench.add(
+        commands.add_parser("bench", help="players that move at a given rate, and how long answers take", run=bench.run)
+    )
     return parser
 
 

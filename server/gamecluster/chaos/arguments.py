@@ -85,15 +85,16 @@ def read(options: argparse.Namespace, possible: tuple[str, ...]) -> Options:
         pace_seconds=1 / options.moves_per_second,
         faults=tuple(Fault(name) for name in names),
         seed=random.randrange(2**32) if options.seed is None else options.seed,
-        move=(options.move, _payload(options.payload)) if options.move else None,
+        move=(options.move, payload(options.payload)) if options.move else None,
     )
 
 
-def _payload(text: str) -> dict[str, Any]:
+def payload(text: str) -> dict[str, Any]:
+    """What ``--payload`` says. Raises ConfigurationError."""
     try:
-        payload = json.loads(text)
+        said = json.loads(text)
     except ValueError as error:
         raise ConfigurationError(f"--payload: not JSON: {error}") from None
-    if not isinstance(payload, dict):
+    if not isinstance(said, dict):
         raise ConfigurationError('--payload: expected a JSON object, such as \'{"dx": 1, "dy": 0}\'')
-    return payload
+    return said

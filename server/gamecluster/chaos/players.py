@@ -102,12 +102,15 @@ class Player:
                     self._n += 1
                     self.pending = 1 if self.other_move else self.dice.randrange(1, ADDED_AT_MOST)
                 await self._move(socket)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.pace_seconds):
-                        await self.hurry.wait()
+                await self._pause()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.pace_seconds):
+                await self.hurry.wait()
 
     async def _join(self, socket: Socket) -> None:
         payload: Payload = {"player": self.name, "nonce": f"nonce of {self.name}"}

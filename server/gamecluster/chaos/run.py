@@ -7,10 +7,9 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from websockets.exceptions import WebSocketException
 
@@ -20,7 +19,7 @@ from .faults import TELLS, injected, victim
 from .figures import figures
 from .history import Ledger, Verdict, judge, longest_silence
 from .players import Player, answered_after
-from .target import Fault, Health, Place, Target, counters, health
+from .target import Fault, Health, Place, Target, counters, health, totals_at
 
 PAUSE_SECONDS = (0.3, 1.2)
 HANG_SECONDS = (0.0, 3.0)
@@ -258,21 +257,12 @@ class _Chaos:
         ledger, verdicts = self._players[0].ledger, []
         told = max((move.position for p in self._players for move in p.history[-1:]), default=(0, 0))
         for place in await asyncio.to_thread(self._target.places):
-            totals = await self._totals(place, told)
+            totals = await asyncio.to_thread(totals_at, place, told, ANSWERED_SECONDS)
             if totals is None and not self._options.move:
                 self._result.problems.append(f"{place.name} did not catch up with {told[0]}/{told[1]}")
                 continue
             verdicts.append(judge(self._players, None if self._options.move else totals, ledger))
         return max(verdicts, key=lambda found: len(found.wrong)) if verdicts else judge(self._players, None, ledger)
-
-    async def _totals(self, place: Place, told: tuple[int, int]) -> Mapping[str, Mapping[str, Any]] | None:
-        deadline = time.monotonic() + ANSWERED_SECONDS
-        while time.monotonic() < deadline:
-            found = await asyncio.to_thread(counters, place)
-            if found and found[0] >= told:
-                return found[1]
-            await asyncio.sleep(0.05)
-        return None
 
 
 async def _problem_at(url: str) -> str:

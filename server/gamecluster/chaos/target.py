@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -23,6 +24,7 @@ from ..local import control
 from .history import Position
 
 ANSWER_SECONDS = 2.0
+LOOK_SECONDS = 0.05
 ADMIN_ABOVE_CLIENTS = 200
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 Answer = dict[str, Any]
@@ -187,3 +189,14 @@ def counters(place: Place) -> tuple[Position, Mapping[str, Mapping[str, Any]] | 
     """Position and counters as this node has them; the counters are None if its game has none; None: no answer."""
     answer = place.ask("GET", "/state")
     return ((answer["epoch"], answer["seq"]), answer["state"].get("totals")) if answer else None
+
+
+def totals_at(place: Place, told: Position, seconds: float) -> Mapping[str, Mapping[str, Any]] | None:
+    """The counters of this node once it has come to the position; None if it has none, or does not come there in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = counters(place)
+        if found and found[0] >= told:
+            return found[1]
+        time.sleep(LOOK_SECONDS)
+    return None
