@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.view import ClusterView
@@ -38,7 +39,6 @@ def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> F
             headers["Access-Control-Allow-Origin"] = origin
         return JSONResponse({"servers": list_servers(view(), address_of(request))}, headers=headers)
 
-    @app.websocket("/socket/websocket")
     async def socket(websocket: WebSocket) -> None:
         refusal = _refusal(websocket, settings, hub)
         if refusal is not None:
@@ -49,6 +49,8 @@ def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> F
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         token = connection_token(websocket.query_params, offered)
         websocket.scope["extensions"][DETACH](lambda wire: hub.connect(wire, vsn, token))
+
+    app.router.routes.append(WebSocketRoute("/socket/websocket", socket))  # no dependencies to solve: twice as fast
 
     @app.websocket("/{path:path}")
     async def elsewhere(websocket: WebSocket, path: str) -> None:
