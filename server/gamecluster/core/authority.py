@@ -83,6 +83,7 @@ class Authority:
         self._players: dict[str, Fields] = {}
         self._answers: dict[str, Fields] = {}
         self._leave_at: dict[str, float] = {}
+        self._pods: set[Incarnation] = set()  # that may have connected players
         self._ticked_at = self._tick_due = 0.0
         self._unplayable: str | None = None
         self._errors: list[str] = []
@@ -100,6 +101,7 @@ class Authority:
         self._players = {p: dict(row) for p, row in tables.get(PLAYERS, {}).items()}
         self._answers = dict(tables.get(ANSWERS_TABLE, {}))
         self._leave_at = {p: now + self._grace for p, row in self._players.items() if not row["connected"]}
+        self._pods = {Incarnation(row["node"]) for row in self._players.values() if row["connected"]}
         self._ticked_at = now
         if self._rules is None:
             return []
@@ -146,9 +148,13 @@ class Authority:
 
     def disconnect_from(self, is_gone: Callable[[Incarnation], bool], now: float) -> Draft | None:
         """Players whose pod is gone lose their connection, as if their sockets had closed."""
+        gone = {pod for pod in self._pods if is_gone(pod)}
+        if not gone:
+            return None
+        self._pods -= gone
         ops: list[Op] = []
         for player, row in self._players.items():
-            if row["connected"] and is_gone(Incarnation(row["node"])):
+            if row["connected"] and row["node"] in gone:
                 row["connected"] = False
                 self._leave_at[player] = now + self._grace
                 ops.append((PLAYERS, player, {"connected": False}))
@@ -173,6 +179,7 @@ class Authority:
             "connected": True,
         }
         row.update(connection)
+        self._pods.add(asked.origin)
         self._leave_at.pop(body.player, None)
         return Draft([(PLAYERS, body.player, connection)], [asked.reply(True, self._welcome(body, asked, True))], [])
 
@@ -189,6 +196,7 @@ class Authority:
             "n": 0,
         }
         self._players[body.player] = dict(row)
+        self._pods.add(asked.origin)
         ops = [*outcome.ops, (PLAYERS, body.player, row)]
         return Draft(ops, [asked.reply(True, self._welcome(body, asked, False))], list(outcome.broadcasts))
 
