@@ -16,14 +16,14 @@ import msgspec
 from . import install
 from .build import Failed
 from .run import LOAD_CORE, SERVER_CORE, Run, can_pin, rounds
-from .scenarios import NAMED, SCENARIOS, Scenario
+from .scenarios import NAMED, SCENARIOS, Kind, Scenario
 from .servers import PEER_SERVERS, Server, another
 from .table import remarks, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    scenarios = [NAMED[name] for name in options.scenarios] or list(SCENARIOS)
+    scenarios = _chosen(options)
     peers = [PEER_SERVERS[name] for name in ([*PEER_SERVERS] if options.all_peers else options.peers)]
     more = [another(tree.resolve()) for tree in options.against]
     for peer in peers:
@@ -43,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with options.json.open("ab") as file:
                 file.writelines(line(run) for run in runs)
     return 2 if failed else 1 if wrong else 0
+
+
+def _chosen(options: argparse.Namespace) -> list[Scenario]:
+    chosen = [NAMED[name] for name in options.scenarios] or [one for one in SCENARIOS if one.by_default]
+    if not options.players:
+        return chosen
+    return [one.with_players(count) for one in chosen if one.kind is Kind.moves for count in options.players]
 
 
 def measured(scenario: Scenario, servers: Sequence[Server], count: int) -> tuple[list[Run], int]:
@@ -109,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DIR",
         help="another checkout of this project, measured too",
+    )
+    parser.add_argument(
+        "--players", type=int, nargs="*", metavar="N", help="only the scenarios of moves, with so many players"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="appends every run as a line of JSON")
     return parser

@@ -13,6 +13,7 @@ from . import build
 from .build import Failed
 from .scenarios import Scenario, Value
 from .servers import Running, Server, started
+from .stall import stalling
 
 SERVER_CORE, LOAD_CORE = 0, 1
 LOAD_SECONDS = 240.0
@@ -41,8 +42,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
     server_cpu_seconds: float
     own_cpu_seconds: float
-    server_wait_seconds: float
-    own_wait_seconds: float
+    others_cpu_seconds: float
     published: int
     deliveries: int
     arrivals: int
@@ -68,9 +68,9 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.lost + self.doubled + self.reordered + self.strays + self.refused + self.cut
 
     @property
-    def waited(self) -> float:
-        """The share of the time that server or generator, whichever had it worse, could have run and found its core taken."""
-        return max(self.server_wait_seconds, self.own_wait_seconds) / self.seconds if self.seconds else 0.0
+    def others(self) -> float:
+        """How many of the cores that are measured on were busy with other programs."""
+        return self.others_cpu_seconds / self.seconds if self.seconds else 0.0
 
     @property
     def own_share(self) -> float:
@@ -106,7 +106,8 @@ def once(scenario: Scenario, server: Server) -> Measured:
     with started(server, SERVER_CORE if is_pinned else None) as running:
         if scenario.rehearsal:
             load(running, {**scenario.load, "sockets": scenario.rehearsal}, is_pinned)
-        return load(running, scenario.load, is_pinned)
+        with stalling(running, scenario.stall_milliseconds):
+            return load(running, scenario.load, is_pinned)
 
 
 def can_pin() -> bool:

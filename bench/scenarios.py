@@ -25,7 +25,8 @@ class Kind(Enum):
 class Scenario:
     """``load``: the generator's arguments. The first of ``servers`` is what the others are compared with.
 
-    ``rehearsal``: so many sockets come and go before, so that what is loaded on first use is there.
+    ``rehearsal``: so many sockets come and go before, so that what is loaded on first use is there. ``stall_milliseconds``: for so long
+    one node stands still every two seconds. ``by_default``: measured if nothing is named.
     """
 
     name: str
@@ -36,18 +37,29 @@ class Scenario:
     with_peers: bool = True
     rehearsal: int = 0
     pinned: bool = True
+    stall_milliseconds: int = 0
+    by_default: bool = True
 
     def lasting(self, seconds: float) -> Scenario:
         """The same, measured for so long, if it is one that is measured over time."""
         return replace(self, load={**self.load, "seconds": seconds}) if self.load.get("senders") else self
 
+    def with_players(self, players: int) -> Scenario:
+        """The same with so many players; for moves only."""
+        return replace(
+            self,
+            name=f"{self.name} × {players}",
+            text=f"{players} players instead: {self.text}",
+            load={**self.load, "sockets": players, "senders": players},
+        )
+
 
 def _fan_out(sockets: int) -> dict[str, Value]:
-    return {"sockets": sockets, "senders": 1, "in-flight": 1, "size": 200, "warm-up": 0.5, "seconds": 2.5}
+    return {"sockets": sockets, "senders": 1, "in-flight": 1, "size": 200, "warm-up": 0.5, "seconds": 2}
 
 
 def _moves(players: int, rate: float) -> dict[str, Value]:
-    return {"sockets": players, "senders": players, "rate": rate, "size": 0, "warm-up": 1.5, "seconds": 4}
+    return {"sockets": players, "senders": players, "rate": rate, "size": 0, "warm-up": 1, "seconds": 3}
 
 
 SCENARIOS = (
@@ -75,7 +87,7 @@ SCENARIOS = (
         "state-4k",
         "4 KB to 1,000 sockets of one topic, 30 times a second",
         Kind.paced,
-        {"sockets": 1000, "senders": 1, "rate": 30, "size": 4096, "warm-up": 0.5, "seconds": 4},
+        {"sockets": 1000, "senders": 1, "rate": 30, "size": 4096, "warm-up": 0.5, "seconds": 3},
     ),
     Scenario(
         "idle",
@@ -88,7 +100,8 @@ SCENARIOS = (
         "unread",
         "8 KB to 300 sockets of one topic, 60 times a second; 20 of them never read",
         Kind.unread,
-        {"sockets": 300, "senders": 1, "unread": 20, "rate": 60, "size": 8192, "warm-up": 0.5, "seconds": 10},
+        {"sockets": 300, "senders": 1, "unread": 20, "rate": 60, "size": 8192, "warm-up": 0.5, "seconds": 8},
+        (GAMECLUSTER,),
     ),
     Scenario(
         "moves-1",
@@ -114,6 +127,19 @@ SCENARIOS = (
         (THREE_NODES,),
         with_peers=False,
         pinned=False,
+    ),
+    *(
+        Scenario(
+            f"stall-{milliseconds}",
+            f"as moves-3, and one node that does not lead stands still for {milliseconds} ms every two seconds",
+            Kind.moves,
+            {**_moves(60, 5), "seconds": 10},
+            (THREE_NODES,),
+            with_peers=False,
+            stall_milliseconds=milliseconds,
+            by_default=False,
+        )
+        for milliseconds in (100, 300)
     ),
 )
 NAMED = {scenario.name: scenario for scenario in SCENARIOS}

@@ -9,7 +9,8 @@ from statistics import median
 from .run import Measured, Run
 from .scenarios import Kind
 
-SHARED = 0.05
+SHARED = 0.1
+"""Of a core: above that others were there."""
 BUSY = 0.9
 """Of its core: above that the generator may have been what limits."""
 KIB = 1024
@@ -70,7 +71,7 @@ COLUMNS: Mapping[Kind, Sequence[Column]] = {
         Column("seen p99", lambda m: m.latency_ms.p99, 2),
         Column("by all p50", lambda m: m.whole_ms.p50, 2),
         Column("by all p99", lambda m: m.whole_ms.p99, 2),
-        Column("frames/s", lambda m: m.deliveries / m.seconds if m.seconds else 0.0),
+        Column("deliveries/s", lambda m: m.deliveries / m.seconds if m.seconds else 0.0),
         SERVER_SHARE,
         OWN_SHARE,
         Column("held back", lambda m: m.held),
@@ -96,12 +97,12 @@ def table(runs: Sequence[Run]) -> str:
 
 def remarks(runs: Sequence[Run]) -> list[str]:
     """What has to be known to judge the figures: who else was there, who was the bottleneck, and what went wrong."""
-    waits = [run.measured.waited for run in runs]
+    others = [run.measured.others for run in runs]
     found = []
-    if max(waits, default=0) > SHARED:
+    if max(others, default=0) > SHARED:
         found.append(
-            f"Other programs were on these cores: server or generator waited {min(waits):.0%} to {max(waits):.0%} of the time for "
-            "theirs. Latencies are the machine's; CPU-seconds are less precise."
+            f"Other programs used {min(others):.1f} to {max(others):.1f} of the cores meanwhile: latencies are the machine's, "
+            "CPU-seconds are less precise."
         )
     for run in runs:
         where = f"{run.scenario.name}, {run.server.name}, round {run.round + 1}"

@@ -10,7 +10,6 @@
 struct usage {
   double ticks_seconds;  /* of all threads that there were, in ticks of 10 ms */
   double thread_seconds; /* of those that there are, exactly */
-  double wait_seconds;   /* that they could have run and were not on a core */
   double rss_bytes;
 };
 
@@ -20,17 +19,15 @@ static inline double cpu_between(struct usage from, struct usage to) {
   return off < 0.05 && off > -0.05 ? threads : ticks; /* else threads have ended meanwhile */
 }
 
-static inline void add_thread(int pid, const char *thread, struct usage *u) {
+static inline double seconds_of_thread(int pid, const char *thread) {
   char path[128];
-  unsigned long long run = 0, wait = 0;
+  unsigned long long run = 0;
   snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", pid, thread);
   FILE *file = fopen(path, "r");
-  if (!file) return;
-  if (fscanf(file, "%llu %llu", &run, &wait) == 2) {
-    u->thread_seconds += (double)run / 1e9;
-    u->wait_seconds += (double)wait / 1e9;
-  }
+  if (!file) return 0;
+  if (fscanf(file, "%llu", &run) != 1) run = 0;
   fclose(file);
+  return (double)run / 1e9;
 }
 
 static inline void add_process(int pid, struct usage *u) {
@@ -56,7 +53,7 @@ static inline void add_process(int pid, struct usage *u) {
     int child;
     char children[128];
     if (entry->d_name[0] == '.') continue;
-    add_thread(pid, entry->d_name, u);
+    u->thread_seconds += seconds_of_thread(pid, entry->d_name);
     snprintf(children, sizeof children, "/proc/%d/task/%.20s/children", pid, entry->d_name);
     if ((file = fopen(children, "r"))) {
       while (fscanf(file, "%d", &child) == 1) add_process(child, u);
@@ -67,8 +64,25 @@ static inline void add_process(int pid, struct usage *u) {
 }
 
 static inline struct usage usage_of(const int *pids, int count) {
-  struct usage u = {0, 0, 0, 0};
+  struct usage u = {0, 0, 0};
   for (int i = 0; i < count; i++) add_process(pids[i], &u);
   return u;
+}
+
+/* Seconds that the machine's cores 0 to `last` have been busy, whoever it was, other machines on the same host included. */
+static inline double busy_seconds(int last) {
+  double ticks = 0;
+  char line[512];
+  FILE *file = fopen("/proc/stat", "r");
+  while (file && fgets(line, sizeof line, file)) {
+    unsigned long long user, nice, system, irq, soft, steal;
+    int core;
+    if (line[3] != ' ' && /* the sum of all */
+        sscanf(line, "cpu%d %llu %llu %llu %*u %*u %llu %llu %llu", &core, &user, &nice, &system, &irq, &soft, &steal) == 7 &&
+        core <= last)
+      ticks += (double)(user + nice + system + irq + soft + steal);
+  }
+  if (file) fclose(file);
+  return ticks / (double)sysconf(_SC_CLK_TCK);
 }
 #endif

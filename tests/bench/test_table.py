@@ -30,10 +30,13 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
 
 
 def test_a_busy_generator_and_a_shared_machine_are_said() -> None:
-    quiet, busy = run(LIMIT, 0, 100, own_cpu_seconds=1.7), run(LIMIT, 1, 100, own_cpu_seconds=1.9, own_wait_seconds=0.2)
+    quiet, busy = (
+        run(LIMIT, 0, 100, own_cpu_seconds=1.7),
+        run(LIMIT, 1, 100, own_cpu_seconds=1.9, others_cpu_seconds=0.8),
+    )
     assert remarks([quiet]) == []
     shared, bottleneck = remarks([quiet, busy])
-    assert "waited 0% to 10%" in shared
+    assert "Other programs used 0.0 to 0.4 of the cores" in shared
     assert "THE LOAD GENERATOR WAS THE BOTTLENECK: 95% of its core (fanout-1000, limit, round 2)" in bottleneck
 
 
