@@ -1,22 +1,19 @@
 """Makes the objects of one GameCluster as they should be. Writes only what differs.
 
-What differs is told by two hashes: of what we applied, and of the fields that the API server then had us down for
-(``metadata.managedFields``). Somebody who changes one of our fields takes it from us there, so a change is seen without comparing
-values, which the API server rewrites ("1000m" becomes "1").
+What differs is told by two hashes: of what we applied, and of the fields that the API server then had us down for; what another
+process applied, by ``applied.py``, which has the reasons.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from . import autoscaling, manifests, news, scaling, status
+from . import applied, autoscaling, manifests, news, scaling, status
 from . import labels as names
 from .kube import OPTIONAL, Conflict, Kube, KubeError, NotFound, Refused, Unavailable
 from .labels import Object
@@ -28,7 +25,7 @@ from .owned import is_labelled, owned
 from .pods import Pods
 from .scaling import Plan
 from .spec import GameCluster, OperatorError, Problem
-from .store import Store, is_ours
+from .store import Store
 
 log = logging.getLogger(__name__)
 
@@ -174,11 +171,14 @@ class Applier:
 
     # --- the others: applied ------------------------------------------------------------------------------------
 
-    async def _object(self, obj: Object) -> None:
-        id = (obj["kind"], obj["metadata"]["name"])
-        wanted = _hash(obj)
+    async def _object(self, plain: Object) -> None:
+        obj = applied.marked(plain)
+        id, wanted = (obj["kind"], obj["metadata"]["name"]), obj["metadata"]["annotations"][names.APPLIED]
         known = self.observed.objects.get(id)
-        if known is not None and self.memory.applied.get(id) == (wanted, _fields(known)):
+        if known is not None and self.memory.applied.get(id) == (wanted, fields := _fields(known)):
+            return
+        if known is not None and id not in self.memory.applied and applied.is_applied(known, obj):
+            self.memory.applied[id] = (wanted, fields)
             return
         result = self._keep(await self._patiently(id, wanted, lambda: self._write(obj, known)))
         self.memory.applied[id] = (wanted, _fields(result))
@@ -318,9 +318,5 @@ def _as_seen(obj: Object, known: Object | None) -> Object:
     return {**obj, "metadata": {**obj["metadata"], **condition}}
 
 
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def _fields(obj: Object) -> str:
-    return _hash([entry.get("fieldsV1") for entry in obj["metadata"].get("managedFields") or [] if is_ours(entry)])
+    return applied.digest(applied.fields_of(obj))

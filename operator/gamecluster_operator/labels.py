@@ -25,6 +25,7 @@ RESTORE = f"{GROUP}/restore"
 DEAD = f"{GROUP}/dead"
 ASLEEP = f"{GROUP}/asleep"
 COPIES = f"{GROUP}/copies"
+APPLIED = f"{GROUP}/applied"
 
 CLIENT_PORT, MESH_PORT, ADMIN_PORT = 4000, 4100, 4200
 CONTAINER = "server"

@@ -135,9 +135,7 @@ class FakeKube:
     def _save(self, verb: str, obj: Object) -> Object:
         id, meta = id_of(obj), obj["metadata"]
         before = self.objects.get(id)
-        managed = [
-            {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": sorted(map(list, self._ours.get(id, ())))}
-        ]
+        managed = [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": _fields_v1(self._ours.get(id, set()))}]
         meta["managedFields"] = managed
         if before is None:
             meta.setdefault("uid", f"uid-{self._version + 1}")
@@ -185,6 +183,16 @@ class Clock:
 def _check(obj: Object) -> None:
     if not re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", obj["metadata"]["name"]):
         raise Refused(f"metadata.name: Invalid value: {obj['metadata']['name']}")
+
+
+def _fields_v1(paths: set[Path]) -> Object:
+    """To this fake, lists are atomic."""
+    fields: Object = {}
+    for path in sorted(paths):
+        node = fields
+        for name in path:
+            node = node.setdefault(f"f:{name}", {})
+    return fields
 
 
 def _leaves(obj: Object, path: Path = ()) -> dict[Path, Any]:

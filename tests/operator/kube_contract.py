@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from gamecluster_operator import manifests, spec
+from gamecluster_operator.applied import is_applied, marked
 from gamecluster_operator.kube import Conflict, Kube, NotFound, Refused
-from gamecluster_operator.labels import Object
-from gamecluster_operator.store import is_ours
+from gamecluster_operator.labels import APPLIED, INSTANCE, Object
+from gamecluster_operator.store import is_ours, trim
 
 NAMESPACE = "contract"
 
@@ -28,6 +30,29 @@ def game_cluster(name: str) -> Object:
     spec = {"image": "x", "targets": ["a:B"], "replicas": 1}
     meta = {"name": name, "namespace": NAMESPACE}
     return {"apiVersion": "gamecluster.dev/v1alpha1", "kind": "GameCluster", "metadata": meta, "spec": spec}
+
+
+def everything_of_a_game(name: str) -> list[Object]:
+    """As it is applied, with a template of the user's own; but for the owner, which would have to be there."""
+    limits = {"limits": {"cpu": "1000m", "memory": "1Gi"}}
+    server = {
+        "name": "server",
+        "resources": limits,
+        "env": [{"name": "A", "value": "b"}, {"name": "EMPTY", "value": ""}],
+    }
+    sidecar = {"name": "sidecar", "image": "x", "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}
+    template = {
+        "metadata": {"annotations": {"a": "b"}},
+        "spec": {"containers": [server, sidecar], "tolerations": [{"operator": "Exists"}], "nodeSelector": {"a": "b"}},
+    }
+    body = game_cluster(name)
+    body["spec"] |= {"template": template, "expose": {"type": "Ingress", "host": "x.example.com", "className": "nginx"}}
+    body["spec"] |= {"storage": {"type": "Volume", "size": "1Gi"}}
+    body["metadata"] |= {"uid": "unknown", "generation": 1}
+    made = manifests.applied(spec.parse(body), 3, ["monitoring"])
+    for obj in made:
+        obj["metadata"].pop("ownerReferences")
+    return [marked(obj) for obj in made]
 
 
 def ours(obj: Object) -> list[Any]:
@@ -98,6 +123,29 @@ class KubeContract:
         before = await kube.apply(service("added"))
         after = await kube.merge("Service", NAMESPACE, "added", {"metadata": {"annotations": {"theirs": "yes"}}})
         assert ours(after) == ours(before)
+
+    async def test_what_was_applied_is_known_without_applying_it_again(self, kube: Kube) -> None:
+        for wanted in everything_of_a_game("known"):
+            assert is_applied(trim(await kube.apply(wanted)), wanted), wanted["kind"]
+            changed = {**wanted, "metadata": {**wanted["metadata"], "annotations": {APPLIED: "of something else"}}}
+            assert not is_applied(trim(await kube.apply(wanted)), changed), wanted["kind"]
+
+    async def test_what_others_changed_is_not_taken_for_applied(self, kube: Kube) -> None:
+        patch: Object
+        for wanted in everything_of_a_game("changed"):
+            match wanted["kind"]:
+                case "StatefulSet":
+                    patch = {"spec": {"replicas": 7}}
+                case "Service":
+                    patch = {"spec": {"selector": {INSTANCE: "another"}}}
+                case _:
+                    patch = {"metadata": {"labels": {INSTANCE: "another"}}}
+            await kube.apply(wanted)
+            theirs = {"metadata": {"annotations": {"theirs": "yes"}}}
+            added = await kube.merge(wanted["kind"], NAMESPACE, wanted["metadata"]["name"], theirs)
+            assert is_applied(added, wanted), wanted["kind"]
+            changed = await kube.merge(wanted["kind"], NAMESPACE, wanted["metadata"]["name"], patch)
+            assert not is_applied(changed, wanted), wanted["kind"]
 
     async def test_replacing_is_conditional_on_the_version(self, kube: Kube) -> None:
         old = await kube.create(lease("versioned"))

@@ -123,7 +123,18 @@ async def test_a_changed_field_is_put_back_and_an_added_one_left() -> None:
     await world.look()
     service = world.kube.one("Service", "arena")
     assert service["spec"]["type"] == "ClusterIP"
-    assert service["metadata"]["annotations"] == {"a": "b"}
+    assert service["metadata"]["annotations"]["a"] == "b"
+
+
+async def test_a_new_operator_applies_only_what_differs() -> None:
+    world = World()
+    await world.play()
+    await world.kube.merge("Service", "games", "arena", {"spec": {"type": "NodePort"}})
+    world.restart_operator()
+    world.kube.writes.clear()
+    await world.look()
+    assert [write for write in world.kube.writes if write[0] == "apply"] == [("apply", "Service", "arena")]
+    assert world.kube.one("Service", "arena")["spec"]["type"] == "ClusterIP"
 
 
 async def test_a_change_of_the_spec_reaches_the_pods_template() -> None:
