@@ -48,6 +48,9 @@ class Options:
 
 async def run(options: Options, folder: Path) -> int:
     """0: all was reconciled, and nothing written while nothing happened."""
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)  # what was started ends too
     _conditions(options)
     environment = {"CONTROLLER_MANAGER_ARGS": CONTROLLERS, "KWOK_ARGS": f"--config {STAGES}"}
     with api_server(folder / "apiserver", options.nodes, **environment) as kubectl:
@@ -67,11 +70,10 @@ class Bench:
     async def run(self) -> int:
         choose = random.Random(self.options.seed)
         began = time.monotonic()
-        with running(self.account, self.folder, "first", *FLAGS) as operator:
+        async with self._operator("first") as operator:
             await self._install(operator, began)
             written = await self._steady(operator)
             await self._changes(operator, choose)
-            await _ended(operator)
         restarts = [await self._restart(n + 1, choose) for n in range(self.options.rounds)]
         _row(
             "restart, median", " / ".join(f"{statistics.median(times):.1f} s" for times in zip(*restarts, strict=True))
@@ -132,7 +134,7 @@ class Bench:
         keys = self.games.some(min(10, self.options.clusters), choose)
         is_changed = await self.games.change_unseen(keys)
         start, began = self._size, time.monotonic()
-        with running(self.account, self.folder, f"restart-{n}", *FLAGS) as operator:
+        async with self._operator(f"restart-{n}") as operator:
             changed = asyncio.create_task(self.games.until(is_changed, LONGEST_SECONDS, keys))
             looked = await self._has_looked(operator) - began
             applied = await changed - began
@@ -141,8 +143,18 @@ class Bench:
             what = f"all looked at after {looked:.1f} s, what was changed meanwhile was applied after {applied:.1f} s"
             _row(f"restart {n}", f"{what}, all Ready after {settled:.1f} s")
             self._cost(operator, f"{sum(request.verb == 'patch' for request in requests)} patches")
-            await _ended(operator)
         return looked, applied, settled
+
+    @asynccontextmanager
+    async def _operator(self, name: str) -> AsyncIterator[Process]:
+        """A process, which ends in order after that. What goes on meanwhile ends if it ends sooner."""
+        with running(self.account, self.folder, name, *FLAGS) as operator:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(_lives(operator))
+                yield operator
+                watching.cancel()
+            operator.signal(signal.SIGTERM)
+            await asyncio.to_thread(operator.process.wait, 30)
 
     async def _has_looked(self, operator: Process) -> float:
         """When it had looked at every game once: no game waits, and there were as many looks."""
@@ -201,9 +213,9 @@ async def _world(options: Options, kubectl: Kubectl) -> AsyncIterator[tuple[Game
             task.cancel()
 
 
-async def _ended(operator: Process) -> None:
-    operator.signal(signal.SIGTERM)
-    await asyncio.to_thread(operator.process.wait, 30)
+async def _lives(operator: Process) -> None:
+    await asyncio.to_thread(operator.process.wait)
+    raise RuntimeError(f"the operator has ended, see {operator.log}")
 
 
 def _conditions(options: Options) -> None:
