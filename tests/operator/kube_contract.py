@@ -131,15 +131,9 @@ class KubeContract:
             assert not is_applied(trim(await kube.apply(wanted)), changed), wanted["kind"]
 
     async def test_what_others_changed_is_not_taken_for_applied(self, kube: Kube) -> None:
-        patch: Object
         for wanted in everything_of_a_game("changed"):
-            match wanted["kind"]:
-                case "StatefulSet":
-                    patch = {"spec": {"replicas": 7}}
-                case "Service":
-                    patch = {"spec": {"selector": {INSTANCE: "another"}}}
-                case _:
-                    patch = {"metadata": {"labels": {INSTANCE: "another"}}}
+            is_set = wanted["kind"] == "StatefulSet"
+            patch = {"spec": {"replicas": 7}} if is_set else {"metadata": {"labels": {INSTANCE: "another"}}}
             await kube.apply(wanted)
             theirs = {"metadata": {"annotations": {"theirs": "yes"}}}
             added = await kube.merge(wanted["kind"], NAMESPACE, wanted["metadata"]["name"], theirs)
