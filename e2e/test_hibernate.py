@@ -45,7 +45,7 @@ def wake(game: Game, pods: int, play: Play | None = None) -> float:
     begun = time.monotonic()
     scale(game, pods)
     if play is not None:
-        play.goes_on(1)
+        play.goes_on(1, seconds=90)
     else:
         wait_until("it is awake", lambda: game.condition("Ready") == "True", seconds=60)
     return time.monotonic() - begun

@@ -162,8 +162,14 @@ def _plainer(what: str, where: str) -> str:
         return "expected module:Class or file.py:Class"
     if where in options and ", got" not in what:
         return options[where]
-    said = what.replace("Object missing required field", "is missing the field").replace("Expected", "expected")
-    return said.replace("`", "")
+    said = (
+        what.replace("Object missing required field", "is missing the field")
+        .replace("Expected", "expected")
+        .replace("`", "")
+    )
+    if where == "spec.replicas" and ">= 1" in said:
+        return f"{said}: `gamecluster up` plays at once; `gamecluster scale 0` then lets the game sleep in its storage"
+    return said
 
 
 def _unknown_field(kind: type[Struct], value: object, path: str) -> str | None:

@@ -294,3 +294,30 @@ def test_a_learner_that_lived_through_it_takes_over_what_was_restored() -> None:
     assert cluster.total(leader) == cluster.total(survivor) == kept
     states = [e for e in cluster.effects[survivor] if isinstance(e, do.DeliverState)]
     assert states[-1].epoch == 5000
+
+
+def test_a_new_life_does_not_replace_what_its_disk_has_by_less() -> None:
+    """It may be the only disk with what was answered: while that of its successor does not work, nothing is committed anew."""
+    cluster, leader = played(durable=True)
+    cluster.run(0.5)
+    for name in cluster.nodes:
+        cluster.disk(name).works = name == leader
+    cluster.disk(leader).answers = False
+    cluster.ask(leader, amount=7)
+    end = cluster.disk(leader).position
+    cluster.kill(leader)
+    cluster.disk(leader).answers = True
+    cluster.run(2.0)
+    heir = cluster.leader()
+    assert heir is not None and end is not None and cluster.nodes[heir].position() < end
+    cluster.cut = {pair for other in cluster.nodes for pair in ((leader, other), (other, leader))}
+    cluster.add(leader, boot=2)
+    cluster.tell(leader, happened.StorageLooked(end))
+    cluster.cut = set()
+    cluster.run(3.0)
+    assert cluster.disk(leader).position == end
+    assert cluster.disk(leader).tables["totals"]["bob"] == {"value": 7}
+    cluster.disk(heir).works = True
+    cluster.run(3.0)
+    stored = cluster.disk(leader).position
+    assert stored is not None and end is not None and stored > end, "as soon as there is more"

@@ -72,6 +72,7 @@ def test_the_gamecluster_is_found_among_other_documents() -> None:
         (HEAD + "spec: {gameState: {replica: 3}}", ["spec.gameState.replica:", "spec.gameState has", "replicas"]),
         (HEAD + "spec: {targets: ['m:C'], replicas: three}", ["spec.replicas: expected int, got str"]),
         (HEAD + "spec: {targets: ['m:C'], replicas: 21}", ["spec.replicas: expected int <= 20"]),
+        (HEAD + "spec: {targets: ['m:C'], replicas: 0}", ["spec.replicas: expected int >= 1", "`gamecluster scale 0`"]),
         (HEAD + "spec: {targets: arena}", ["spec.targets: ", "array"]),
         (HEAD + "spec: {targets: [1]}", ["spec.targets[0]: expected str, got int"]),
         (HEAD + "spec: {targets: ['m:C'], storage: {type: Disk}}", ["spec.storage.type: expected Memory, Volume"]),

@@ -293,6 +293,13 @@ class TestVolume:
         (tmp_path / FILE).with_suffix(".new").write_bytes(b"half")
         assert await value(VolumeStorage(tmp_path, syncs=False)) == 4
 
+    async def test_a_new_life_does_not_replace_what_is_there_by_something_older(self, tmp_path: Path) -> None:
+        await VolumeStorage(tmp_path, syncs=True).write(begin(1, more=[entry(1, 2), entry(2, 3)]))
+        later = VolumeStorage(tmp_path, syncs=True)
+        with pytest.raises(StorageError, match="older than what is there"):
+            await later.write(begin(1, seq=1))
+        assert await value(later) == 3
+
     async def test_a_look_and_a_write_do_not_get_in_each_others_way(self, tmp_path: Path) -> None:
         storage = VolumeStorage(tmp_path, syncs=True)
         await storage.write(begin(0))

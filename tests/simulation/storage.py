@@ -139,7 +139,7 @@ class Storage:
         if store.tables is None:
             return None if store.base == content.end else f"does not follow {content.end}"
         is_older = content.end is not None and store.last < content.end
-        if self._kept is Kept.shared and store.writer == content.writer and is_older:
+        if is_older and (self._kept is Kept.own or store.writer == content.writer):
             return "older than what is there"
         return None
 

@@ -140,11 +140,15 @@ class Durability:
             effect = self._last_snapshot(log, leads)
         else:
             effect = self._next(log, leads, log.last if is_awaited else log.committed)
-        if effect is None:
+        if effect is None or self._goes_back(effect):
             return []
         self._writing = effect.last
         self._write_at = now + PACE_SECONDS
         return [effect]
+
+    def _goes_back(self, effect: Store) -> bool:
+        """A volume keeps what an earlier life wrote, and was perhaps the only one to, until there is more: memory alone is no storage."""
+        return self.kept is Kept.own and self.found is not None and effect.last < self.found
 
     def _last_snapshot(self, log: Log, leads: int) -> Store | None:
         """A snapshot is synced to the disk, whatever the durability."""

@@ -77,6 +77,8 @@ def backstop(
     dead = tuple(who for who in _members(record, told, known) if who not in live.values())
     if is_lost(record, told, known):
         return _after_loss(record, live, told, dead, known)
+    if record.asleep is not None:  # who has stored what it says claims it; else see ``restore``
+        return None
     if record.holder in told:
         return _free_from_seal(record, told, dead)
     if any(says.leads and says.epoch > record.epoch for says in told.values()):
@@ -92,7 +94,7 @@ def newest_held(told: Tellings, known: Record | None = None) -> Record | None:
 
 
 def is_lost(record: Record, told: Tellings, known: Record | None = None) -> bool:
-    if record.holder is None:
+    if record.holder is None and record.asleep is None:
         return not record.never_held
     newest = newest_held(told, known)
     if newest is None or record.version <= newest.version:

@@ -82,6 +82,9 @@ def _led(before: Picture, after: Picture) -> list[Line]:
     in_sync = ", ".join(name_of(member) for member in new.in_sync)
     if old and (old.holder, old.epoch) == (new.holder, new.epoch):
         return [("in sync", name_of(new.holder) if new.holder else "", in_sync)]
+    if new.asleep is not None:
+        at = f"{new.asleep.epoch}/{new.asleep.seq}"
+        return [("asleep", name_of(new.asleep.by), f"went last, and has stored everything, at {at}")]
     if new.holder is None:
         return [("vacant", "", f"nobody holds the GameState (epoch {new.epoch})")]
     return [("leader", name_of(new.holder), f"epoch {new.epoch}, in sync: {in_sync}")]

@@ -32,14 +32,16 @@ class Store:
     async def begin(self, keeps: bool = False) -> Record | None:
         """Makes the Lease fit for a start when nothing of a former run is alive; returns the record that had to be given up.
 
-        ``keeps``: there is a storage, and how to begin is decided when the nodes have said what it holds.
+        ``keeps``: there is a storage, and how to begin is decided when the nodes have said what it holds, unless the former run's
+        last node has said so.
         """
         create_vacant(self._path, never_held=not keeps)
         former = await self.read()
         if former is None:
             return None
         if keeps:
-            await self._lease.write(Record(former.version, None, former.epoch, ()))
+            if former.asleep is None:
+                await self._lease.write(Record(former.version, None, former.epoch, ()))
         elif not former.never_held:
             await self._lease.write(reset(former))
             return former
@@ -50,6 +52,6 @@ class Store:
         if not create_vacant(self._path, epoch=last.epoch, never_held=last.never_held):
             return False
         made = await self.read()
-        if made and made.holder is None and last.in_sync:
-            await self.write(msgspec.structs.replace(made, in_sync=last.in_sync))
+        if made and made.holder is None and (last.in_sync or last.asleep):
+            await self.write(msgspec.structs.replace(made, in_sync=last.in_sync, asleep=last.asleep))
         return True

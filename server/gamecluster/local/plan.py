@@ -153,9 +153,9 @@ def make(
     return plan
 
 
-def check_count(count: int) -> None:
-    if not 1 <= count <= MAX_NODES:
-        raise ConfigurationError(f"{count} nodes: a local cluster has from 1 to {MAX_NODES}")
+def check_count(count: int, least: int = 1) -> None:
+    if not least <= count <= MAX_NODES:
+        raise ConfigurationError(f"{count} nodes: a local cluster has from {least} to {MAX_NODES}")
 
 
 def check_ports(plan: Plan, indexes: Iterable[int], *, entrance: bool) -> None:

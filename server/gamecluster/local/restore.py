@@ -7,6 +7,9 @@
 | nothing, or it is not wanted                              | vacant, never held, epoch + 1000: a fresh start             |
 | nothing so far, but a node that was in sync has not said  | nothing: it may have it                                     |
 
+A game that sleeps begins with what its last node has stored, nothing less. Who has just that claims the Lease by itself; if nobody has
+after 10 s, ``wake`` names one that has it, or, if the last node says that it is not there any more, does as above.
+
 Epochs count from the highest that anybody knows or has stored: what is written from now on is newer than all that was.
 """
 
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 from ..core.messages import Incarnation, Position, Record, name_of
 
 ASK_SECONDS = 30.0
+WAKE_SECONDS = 10.0
 EPOCH_LEAP = 1000
 
 
@@ -31,7 +35,8 @@ class Shelf:
 
 def is_undecided(record: Record, held: Record | None) -> bool:
     """Of a cluster with a storage, before anybody has looked into it. ``held``: the newest that had a holder, as its nodes know."""
-    return record.holder is None and not record.in_sync and not record.never_held and held is None
+    is_new = record.never_held or record.asleep is not None
+    return record.holder is None and not record.in_sync and not is_new and held is None
 
 
 def begin(
@@ -56,3 +61,26 @@ def begin(
     if restores and missing & {name_of(who) for who in record.in_sync}:
         return None
     return Record(record.version, None, epoch, (), never_held=True)
+
+
+def wake(
+    record: Record,
+    shelves: Mapping[Incarnation, Shelf],
+    expected: Collection[str],
+    waited_seconds: float,
+    restores: bool,
+    above: int = 0,
+    is_own: bool = True,
+) -> Record | None:
+    """The same for a record that says that the game sleeps. ``is_own``: each node has a storage of its own."""
+    asleep = record.asleep
+    if asleep is None or waited_seconds < WAKE_SECONDS:
+        return None
+    last = name_of(asleep.by)
+    known = {
+        who: shelf.stored for who, shelf in shelves.items() if shelf.known and (not is_own or name_of(who) == last)
+    }
+    heir = min((who for who, position in known.items() if position == asleep.position), default=None)
+    if heir is not None:
+        return Record(record.version, heir, max(record.epoch, above) + EPOCH_LEAP, (heir,), restore=True)
+    return begin(record, shelves, expected, waited_seconds, restores, above) if known else None

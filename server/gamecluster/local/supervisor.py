@@ -94,8 +94,14 @@ class Supervisor:
         self._changing = asyncio.Lock()
 
     async def scale(self, count: int) -> list[str]:
-        """Adds or removes the highest nodes; the others go on. Returns the names that there are now."""
-        check_count(count)
+        """Adds or removes the highest nodes; the others go on. With none the game sleeps in its storage. Returns the names that
+        there are now."""
+        if count == 0 and not self._plan.keeps:
+            raise ConfigurationError(
+                "0 nodes let the game sleep in its storage, and there is none, so it would be lost: end `gamecluster up`, or start it "
+                f"with {PREFIX}STORAGE=volume: (or storage.type Volume in the manifest)"
+            )
+        check_count(count, least=0)
         async with self._changing:
             added = [index for index in range(count) if index not in self.nodes]
             check_ports(self._plan, added, entrance=False)

@@ -63,7 +63,12 @@ class _Up:
         async with asyncio.TaskGroup() as tasks:
             self._supervisor = Supervisor(self._plan, tasks, console.show, keep_open=(self._lock,))
             watch = Watch(
-                self._supervisor, self._store, console.show, keeps=self._plan.keeps, restores=self._plan.restores
+                self._supervisor,
+                self._store,
+                console.show,
+                keeps=self._plan.keeps,
+                restores=self._plan.restores,
+                is_own=self._plan.storage.startswith("volume:"),
             )
             entrance = Entrance(watch.ready)
             control = ControlServer(self._do)

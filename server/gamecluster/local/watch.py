@@ -15,7 +15,7 @@ from . import backstop
 from .console import Failover, Line, Picture, lines
 from .lease import Store
 from .plan import HOST
-from .restore import Shelf, begin
+from .restore import Shelf, begin, wake
 from .supervisor import Supervised, Supervisor
 
 EVERY_SECONDS = 0.25
@@ -33,13 +33,14 @@ class Watch:
         *,
         keeps: bool = False,
         restores: bool = False,
+        is_own: bool = True,
     ) -> None:
-        """``keeps``: there is a storage; ``restores``: what it holds is wanted after a total loss."""
+        """``keeps``: there is a storage; ``restores``: what it holds is wanted after a total loss; ``is_own``: each node has one."""
         self._supervisor = supervisor
         self._store = store
         self._say = say
         self._clock = clock
-        self._keeps, self._restores = keeps, restores
+        self._keeps, self._restores, self._is_own = keeps, restores, is_own
         self._shelves: dict[Incarnation, Shelf] = {}
         self._told: dict[Incarnation, backstop.Told] = {}
         self._picture = Picture()
@@ -124,6 +125,8 @@ class Watch:
         if record.never_held or backstop.leads(record, told):
             self._leaderless_since = None
             return
+        if not running:  # asleep, or all are stopped: what is waited for begins when there is a node
+            self._leaderless_since = None
         if self._leaderless_since is None:
             self._leaderless_since = self._clock()
         if len(live) < len(running):
@@ -137,22 +140,24 @@ class Watch:
         self, record: Record, live: dict[str, Incarnation], told: backstop.Tellings, since: float
     ) -> Record | None:
         now = self._clock()
-        if not self._keeps or not backstop.is_total_loss(record, live, told, self._held):
+        sleeps = record.asleep is not None and not backstop.is_lost(record, told, self._held)
+        if not self._keeps or not (sleeps or backstop.is_total_loss(record, live, told, self._held)):
             return backstop.backstop(record, live, told, since, now, self._held)
         shelves = {who: shelf for who, shelf in self._shelves.items() if who in live.values()}
         expected = [node.place.name for node in self._supervisor.nodes.values() if node.wanted]
-        return begin(record, shelves, expected, now - since, self._restores, backstop.highest_epoch(told))
+        how = shelves, expected, now - since, self._restores, backstop.highest_epoch(told)
+        return wake(record, *how, self._is_own) if sleeps else begin(record, *how)
 
     def _explain(self, record: Record, replacement: Record, was_lost: bool) -> Line:
         if replacement.restore and replacement.holder:
             stored = self._shelves[replacement.holder].stored
             where = f"{stored.epoch}/{stored.seq}" if stored else "?"
-            lost = "all that had the GameState are dead; " if record.in_sync else ""
+            lost = "all that had the GameState are dead; " if record.in_sync else _missing(record, stored)
             name = name_of(replacement.holder)
             return "restored", name, f"{lost}it goes on with what is stored, at {where}, as epoch {replacement.epoch}"
         if self._keeps and replacement.holder is None:
             why = "nothing is stored" if self._restores else "onTotalLoss is Reset"
-            lost = "all that had the GameState are dead; " if record.in_sync else ""
+            lost = "all that had the GameState are dead; " if record.in_sync else _missing(record, None)
             return ("lost" if record.in_sync else "fresh"), "", f"{lost}{why}: afresh in epoch {replacement.epoch}"
         return _explain(record, replacement, was_lost)
 
@@ -161,6 +166,13 @@ class Watch:
         last = self._last_record
         if last and await self._store.recreate(last):
             self._say("lease", "", f"had vanished: made anew, vacant, epoch {last.epoch}")
+
+
+def _missing(record: Record, stored: Position | None) -> str:
+    if record.asleep is None or (stored is not None and stored >= record.asleep.position):
+        return ""
+    at = f"{record.asleep.epoch}/{record.asleep.seq}"
+    return f"what {name_of(record.asleep.by)} had stored last, up to {at}, is not there any more; "
 
 
 def _explain(record: Record, replacement: Record, was_lost: bool) -> Line:

@@ -134,6 +134,10 @@ class VolumeStorage:
 
     def _put(self, store: Store) -> None:
         data = b"".join(_framed(encoder.encode(entry)) for entry in store.entries)
+        if store.tables is not None and self._end is not None and store.last < self._end:
+            raise StorageError(
+                f"a snapshot of {store.last} is older than what is there: {self._path} ends at {self._end}"
+            )
         if store.tables is not None:
             self._replace(_framed(encoder.encode(Snapshot(store.base, store.tables))) + data)
         elif store.base != self._end or self._file is None:
