@@ -27,7 +27,7 @@ def folder(name: str) -> Path:
     for file, content in wanted.items():
         there.mkdir(parents=True, exist_ok=True)
         (there / file).write_bytes(content)
-    if not mark.exists() or mark.read_bytes() != pins:
+    if pins and (not mark.exists() or mark.read_bytes() != pins):
         print(f"installing {name} …", flush=True)
         for command in _commands(wanted, there):
             _run(command, there)
@@ -37,7 +37,7 @@ def folder(name: str) -> Path:
 
 def _commands(files: dict[str, bytes], there: Path) -> Sequence[Sequence[str]]:
     if "package-lock.json" in files:
-        return [["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]]
+        return [["npm", "install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]]
     if "requirements.txt" in files:
         pip = [str(there / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         return [[sys.executable, "-m", "venv", str(there / "venv")], [*pip, "--requirement", "requirements.txt"]]

@@ -120,6 +120,11 @@ def load(running: Running, arguments: Mapping[str, Value], is_pinned: bool) -> M
         line += ["--port", str(port)]
     for name, value in arguments.items():
         line += [f"--{name}", str(value)]
+    if running.server.paths:
+        sockets = int(arguments["sockets"])
+        paths = running.server.paths(running.ports[0], sockets, sockets // int(arguments.get("rooms", 1)))
+        (running.data / "paths").write_text("\n".join(paths))
+        line += ["--paths", str(running.data / "paths")]
     if is_pinned:
         line += ["--core", str(LOAD_CORE)]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -39,6 +40,7 @@ class NotStarted(Failed):
 class Server:
     """``command``: from the port, and a folder for its data, to the command line. ``dialect``: see load/dialects.h.
 
+    ``paths``: what each socket asks for where each has its own, from the port, the number of sockets and that of a room's.
     ``clients``, ``ready``: offsets from the port to where clients connect, and to an address that answers 200 once it is ready.
     """
 
@@ -49,6 +51,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     clients: tuple[int, ...] = (0,)
     ready: tuple[int, ...] = ()
+    paths: Callable[[int, int, int], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -262,6 +265,18 @@ def _go() -> str:
     return f"{_said('go', 'version')}, {wanted}"
 
 
+def _seats(port: int, sockets: int, room_size: int) -> list[str]:
+    """Colyseus gives each client a seat by HTTP first."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    paths = []
+    for i in range(sockets):
+        body = json.dumps({"room": i // room_size})
+        connection.request("POST", "/matchmake/joinOrCreate/bench", body, {"Content-Type": "application/json"})
+        seat = json.loads(connection.getresponse().read())
+        paths.append(f"/{seat['processId']}/{seat['roomId']}?sessionId={seat['sessionId']}")
+    return paths
+
+
 PRODUCTION = {"NODE_ENV": "production"}
 PEER_SERVERS = {
     server.name: server
@@ -269,6 +284,7 @@ PEER_SERVERS = {
         Server("fastapi", "plain", _fastapi, _python("fastapi", "uvicorn", "uvloop", "websockets")),
         Server("ws", "plain", _node("ws"), _node_versions("ws"), PRODUCTION),
         Server("socketio", "socketio", _node("socketio"), _node_versions("socketio"), PRODUCTION),
+        Server("colyseus", "colyseus", _node("colyseus"), _node_versions("colyseus"), PRODUCTION, paths=_seats),
         Server("centrifuge", "centrifugo", _centrifuge, _go),
         Server("websockets", "plain", _websockets, _pinned("websockets")),
         Server("python-socketio", "socketio", _python_socketio, _pinned("python-socketio")),

@@ -1,4 +1,5 @@
-/* What each server is told. In templates: %R room, %N number of the message from 1 on, %P name of the player. */
+/* What each server is told. In templates: %R room, %N number of the message from 1 on, %P name of the player,
+ * %L the head of a MessagePack string of the message's size. */
 #ifndef DIALECTS_H
 #define DIALECTS_H
 #include <stddef.h>
@@ -15,6 +16,7 @@ struct dialect {
   struct step steps[STEPS];
   const char *before, *open, *close, *after; /* of a message: before, {open mark padding close}, after */
   const char *ping, *pong;                   /* keep-alive inside text frames */
+  int is_binary;
   int latest;                                /* newer values replace older ones: of several moves the last may be shown alone */
 };
 
@@ -70,6 +72,16 @@ static const struct dialect DIALECTS[] = {
         .after = "}}",
         .ping = "{}",
         .pong = "{}",
+    },
+    {
+        .name = "colyseus",
+        .path = "/",
+        .steps = {{"\x0a", "\x0a"}, {NULL, NULL}}, /* JOIN_ROOM; after that, ROOM_DATA */
+        .before = "\x0d\xa5shout%L",
+        .open = "{\"d\":\"",
+        .close = "\"}",
+        .after = "",
+        .is_binary = 1,
     },
 };
 enum { DIALECT_COUNT = sizeof DIALECTS / sizeof DIALECTS[0] };

@@ -27,7 +27,7 @@ enum { MARK = 31, PORTS = 64, PIDS = 64, EVENTS = 1024, RECEIVE = 1 << 20, UNREA
 
 static struct {
   const struct dialect *dialect;
-  const char *path;
+  const char *path, *paths;
   int ports[PORTS], port_count, pids[PIDS], pid_count;
   int sockets, rooms, senders, in_flight, unread, size, concurrency, core;
   double rate, warm_up, seconds, patience;
@@ -40,6 +40,7 @@ static struct {
 static const char HELP[] =
     "load --dialect NAME --port PORT...      where, and what is spoken there; sockets take the ports in turn\n"
     "  --path PATH            of the request (default: the dialect's)\n"
+    "  --paths FILE           instead: a line for each socket\n"
     "  --sockets N --rooms R  N sockets, evenly in R rooms\n"
     "  --senders S            of each room so many publish (0: none)\n"
     "  --in-flight K          each sender publishes when fewer than K of its messages are still to be received\n"
@@ -68,6 +69,7 @@ struct seen { /* of one sender by one receiver */
 
 struct client {
   struct buffer in, out;
+  char *path;
   struct flight *flights;
   struct seen *seen;
   uint32_t next, outstanding;
@@ -108,6 +110,12 @@ static void render(struct buffer *to, const char *template, const struct client 
     switch (*++p) {
       case 'R': size = snprintf(text, sizeof text, "%d", c->room); break;
       case 'N': size = snprintf(text, sizeof text, "%u", c->next + 1); break;
+      case 'L':
+        text[0] = set.size < 256 ? '\xd9' : '\xda';
+        text[1] = (char)(set.size < 256 ? set.size : set.size >> 8);
+        text[2] = (char)set.size;
+        size = set.size < 256 ? 2 : 3;
+        break;
       default: size = snprintf(text, sizeof text, "p%d-%d", (int)getpid(), c->id);
     }
     append(to, text, (size_t)size);
@@ -121,7 +129,7 @@ static void mark_dirty(struct client *c) {
   }
 }
 
-static void send_text(struct client *c, int op, const char *data, size_t size) {
+static void send_frame(struct client *c, int op, const char *data, size_t size) {
   write_frame(&c->out, op, data, size, 1);
   mark_dirty(c);
 }
@@ -191,7 +199,7 @@ static void publish(struct client *c, uint64_t due) {
   c->outstanding++;
   outstanding_count++;
   published++;
-  send_text(c, OP_TEXT, text.data, text.size);
+  send_frame(c, set.dialect->is_binary ? OP_BINARY : OP_TEXT, text.data, text.size);
 }
 
 /* --- receiving --------------------------------------------------------------------------------------------------- */
@@ -278,7 +286,7 @@ static void greet(struct client *c) {
     return;
   }
   render(&text, step->send, c);
-  send_text(c, OP_TEXT, text.data, text.size);
+  send_frame(c, set.dialect->is_binary ? OP_BINARY : OP_TEXT, text.data, text.size);
   drop(&text);
   c->step++;
   if (!set.dialect->steps[c->step].await) greet(c);
@@ -287,7 +295,7 @@ static void greet(struct client *c) {
 static void on_frame(struct client *c, struct frame *f, uint64_t now) {
   const struct dialect *d = set.dialect;
   if (f->op == OP_PING) {
-    send_text(c, OP_PONG, f->data, f->size);
+    send_frame(c, OP_PONG, f->data, f->size);
     return;
   }
   if (f->op == OP_CLOSE) {
@@ -300,7 +308,7 @@ static void on_frame(struct client *c, struct frame *f, uint64_t now) {
     return;
   }
   if (d->ping && f->size == strlen(d->ping) && !memcmp(f->data, d->ping, f->size)) {
-    send_text(c, OP_TEXT, d->pong, strlen(d->pong));
+    send_frame(c, OP_TEXT, d->pong, strlen(d->pong));
     return;
   }
   if (c->state == GREETING) {
@@ -385,7 +393,7 @@ static void on_connected(struct client *c) {
   int n = snprintf(request, sizeof request,
                    "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                   set.path, set.ports[c->id % set.port_count]);
+                   c->path ? c->path : set.path, set.ports[c->id % set.port_count]);
   append(&c->out, request, (size_t)n);
   c->state = UPGRADING;
   c->wants_to_send = true;
@@ -453,6 +461,17 @@ static void prepare(void) {
     c->seen = calloc((size_t)set.senders + 1, sizeof *c->seen);
     if (c->place < set.senders) c->flights = calloc(ring, sizeof *c->flights);
   }
+}
+
+static void read_paths(void) {
+  char line[1024];
+  FILE *file = fopen(set.paths, "r");
+  if (!file) die(set.paths);
+  for (int i = 0; i < set.sockets && fgets(line, sizeof line, file); i++) {
+    line[strcspn(line, "\n")] = 0;
+    clients[i].path = strdup(line);
+  }
+  fclose(file);
 }
 
 /* Sender k of n is due at k / n of the interval, so that they don't all move at once. */
@@ -556,6 +575,7 @@ static const struct dialect *dialect_named(const char *name) {
 static void read_arguments(int argc, char **argv) {
   static const struct option OPTIONS[] = {
       {"dialect", 1, 0, 'd'}, {"port", 1, 0, 'p'},        {"path", 1, 0, 'a'},      {"sockets", 1, 0, 'n'},
+      {"paths", 1, 0, 'A'},
       {"rooms", 1, 0, 'r'},   {"senders", 1, 0, 's'},     {"in-flight", 1, 0, 'k'}, {"rate", 1, 0, 'z'},
       {"size", 1, 0, 'b'},    {"unread", 1, 0, 'u'},      {"warm-up", 1, 0, 'w'},   {"seconds", 1, 0, 't'},
       {"pid", 1, 0, 'i'},     {"concurrency", 1, 0, 'c'}, {"core", 1, 0, 'o'},      {"help", 0, 0, 'h'},
@@ -570,6 +590,7 @@ static void read_arguments(int argc, char **argv) {
         if (set.pid_count < PIDS) set.pids[set.pid_count++] = atoi(optarg);
         break;
       case 'a': set.path = optarg; break;
+      case 'A': set.paths = optarg; break;
       case 'n': set.sockets = atoi(optarg); break;
       case 'r': set.rooms = atoi(optarg); break;
       case 's': set.senders = atoi(optarg); break;
@@ -628,6 +649,7 @@ int main(int argc, char **argv) {
   setrlimit(RLIMIT_NOFILE, &files);
   if ((poller = epoll_create1(0)) < 0) die("epoll_create1");
   prepare();
+  if (set.paths) read_paths();
   struct moment start = look();
   connect_all();
   struct moment ready = look();
