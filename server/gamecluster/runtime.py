@@ -78,6 +78,10 @@ class Runtime:
             return _refused({"reason": "bad payload", "detail": str(error)})
         return self._run(rule.function, self._game, Player(player_id), **arguments)
 
+    def fields(self) -> dict[str, list[str]]:
+        """The names of each table's fields, as declared."""
+        return {name: list(table._schema()) for name, table in self._journal.tables.items()}
+
     def schema(self) -> Fields:
         """What the game declares: its tables' fields and its events' payloads, by the names of their types."""
         return {

@@ -66,12 +66,14 @@ class Stage:
     """A hub and what is around it."""
 
     def __init__(self, backend: FakeBackend | None = None, patch_rate: int = 0, **settings: Any) -> None:
+        """Of a game with one table: ``ships`` with ``x`` and ``y``."""
         self.clock = FakeClock()
         self.backend = backend or FakeBackend()
         self.metrics = Metrics()
         self.tokens = Tokens(KEY, "arena", wall_clock=lambda: 1.7e9)
         made = Settings(node="arena-0", name="arena", **settings)
-        self.hub = Hub(made, self.backend, [Room], self.tokens, self.metrics, self.clock, patch_rate)
+        fields = {"ships": ["x", "y"]}
+        self.hub = Hub(made, self.backend, [Room], self.tokens, self.metrics, self.clock, patch_rate, fields)
 
     def client(self, vsn: Vsn = Vsn.V2, token: str | None = None) -> FakeClient:
         socket = FakeSocket(self.clock)
@@ -572,6 +574,59 @@ def test_a_binary_frame_that_is_none_ends_its_own_socket(stage: Stage, vsn: Vsn,
     assert client.hear() == [] and len(stage.hub) == 1
     stage.hub.received_binary(other.connection, b"\x00\x00\x01\x07\x091phoenixheartbeat")
     assert other.hear()[0][4]["status"] == "ok"
+
+
+# --- patches as bytes
+
+
+def test_who_asks_for_it_gets_patches_as_bytes_and_the_schema_to_read_them(stage: Stage) -> None:
+    compact, plain = stage.client(), stage.client()
+    told = compact.join_game(stage.backend, "p1", patches="binary")[4]["response"]
+    assert told["schema"] == [["ships", ["x", "y"]]] and "state" in told
+    assert "schema" not in plain.join_game(stage.backend, "p2")[4]["response"]
+    stage.hub.deliver_patch(DeliverPatch(1, 11, [("ships", "p1", {"x": 5.0}), ("ships", "p2", None)]))
+    assert bytes_heard(compact) == [
+        b"\x02\x04\x05gamepatch" + bytes.fromhex("010b 0002 02 7031 06 05 11 32 01".replace(" ", ""))
+    ]
+    assert [frame[4]["ops"] for frame in plain.hear()] == [[["ships", "p1", {"x": 5.0}], ["ships", "p2", None]]]
+
+
+def test_events_states_and_what_the_schema_lacks_come_as_json_to_everyone(stage: Stage) -> None:
+    client = stage.client()
+    client.join_game(stage.backend, patches="binary")
+    stage.hub.deliver_patch(DeliverPatch(1, 11, [("planets", "p1", {"of a later version": 1})]))
+    stage.hub.deliver(Deliver("game", "boom", b"{}"))
+    stage.hub.deliver_state(DeliverState(1, 12))
+    assert [(frame[3], frame[4].get("seq")) for frame in client.hear()] == [
+        ("patch", 11),
+        ("boom", None),
+        ("state", 12),
+    ]
+
+
+def test_a_v1_client_gets_json_whatever_it_asks_for(stage: Stage) -> None:
+    old = stage.client(Vsn.V1)
+    frame = {"topic": "game", "event": "phx_join", "ref": 1, "payload": {"player": "old", "patches": "binary"}}
+    stage.hub.received(old.connection, json.dumps(frame).encode())
+    stage.hub.answer(Answer(stage.backend.last_request, True, {"player": "old", "stay": "s"}, join=True))
+    assert "schema" not in old.hear()[0]["payload"]["response"]
+    stage.hub.deliver_patch(DeliverPatch(1, 11, []))
+    assert [frame["payload"]["seq"] for frame in old.hear()] == [11]
+
+
+def test_patches_as_bytes_end_with_the_join(stage: Stage) -> None:
+    client = stage.client()
+    stage.backend.at = Position(1, 12)
+    client.join_game(stage.backend, patches="binary")
+    for seq in (11, 12, 13):
+        stage.hub.deliver_patch(DeliverPatch(1, seq, []))
+    assert bytes_heard(client) == [b"\x02\x04\x05gamepatch\x01\x0d"]
+    client.say("g", "2", "game", "phx_leave", {})
+    stage.hub.deliver_patch(DeliverPatch(1, 14, []))
+    assert client.hear() == [] and not stage.hub._topics.has("game")
+    client.join_game(stage.backend)
+    stage.hub.deliver_patch(DeliverPatch(1, 15, []))
+    assert [frame[4]["seq"] for frame in client.hear()] == [15]
 
 
 # --- limits and bad manners

@@ -262,6 +262,8 @@ class Copy:
         self.position = Position(0, 0)
         self.tables: Tables = {}
         self.patches = 0
+        self.is_behind = False
+        """It has not read for a while: it hears events before what it missed of the state."""
 
     def take(self, frame: list[Any]) -> None:
         _, _, topic, event, payload = frame
@@ -273,7 +275,7 @@ class Copy:
             case "patch" | "state":
                 self.patches += event == "patch"
                 self._take(payload, is_join=False)
-            case "told":
+            case "told" if not self.is_behind:
                 before = Position(*payload["before"])
                 assert self.position >= before, f"told of what came after {before} at {self.position}"
                 assert self.position < Position(*payload["commit"])
@@ -303,7 +305,7 @@ steps = st.one_of(
     st.tuples(st.just("commit"), entries),
     st.tuples(st.just("commit"), entries),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 0.5, 1.0, 2.5])),
-    st.tuples(st.sampled_from(["join", "lose", "read"]), st.integers(0, 2)),
+    st.tuples(st.sampled_from(["join", "lose", "read", "block", "unblock"]), st.integers(0, 2)),
     st.tuples(st.just("tell"), entries),
     st.tuples(st.sampled_from(["new leader", "install"]), st.none()),
 )
@@ -338,6 +340,20 @@ def test_every_copy_is_the_state_at_its_position_whatever_is_merged(rate: int, s
             read(index)
             stage.hub.disconnected(client.connection)
             clients[index] = None
+            copies[index].is_behind = False
+
+    def block(index: int) -> None:
+        if (client := clients[index]) is not None:
+            stage.clock.turn()
+            read(index)
+            client.connection.full()
+            copies[index].is_behind = True
+
+    def unblock(index: int) -> None:
+        if (client := clients[index]) is not None and copies[index].is_behind:
+            client.connection.writable()
+            read(index)
+            copies[index].is_behind = False
 
     def tell(ops: list[list[Op]]) -> None:
         last = delivered[-1]  # entries of the system's own tables are not told
@@ -365,13 +381,17 @@ def test_every_copy_is_the_state_at_its_position_whatever_is_merged(rate: int, s
         "join": join,
         "lose": lose,
         "read": read,
+        "block": block,
+        "unblock": unblock,
         "tell": tell,
         "new leader": new_leader,
         "install": install,
     }
     for what, how in script:
         do[what](how)
-        forced += what in ("tell", "new leader", "install")
+        forced += what in ("tell", "new leader", "install", "unblock")
+    for index in range(3):
+        unblock(index)
     stage.clock.wait(2 * SLOT)
     slots = (stage.clock.now - began) / SLOT
     for index, client in enumerate(clients):

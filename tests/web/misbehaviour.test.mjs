@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fakeCluster, isJoined, joined, until } from "./support.mjs";
+import { connect } from "../../server/gamecluster/web/client.js";
+import { fakeCluster, isJoined, joined, Tab, until } from "./support.mjs";
 
 const total = (look, player) => look.state.totals[player].value;
 
@@ -279,4 +280,36 @@ test("an error in the page's own callback stops nothing", async (t) => {
   await ann.push("add", { amount: 1 });
   assert.equal(ann.state.totals.ann.value, 2);
   assert.ok(errors.mock.callCount() > 0);
+});
+
+test("patches that come in one gulp with the join's answer are applied after it", async (t) => {
+  class Gulp extends EventTarget {
+    constructor() {
+      super();
+      setImmediate(() => this.dispatchEvent(new Event("open")));
+    }
+
+    send(text) {
+      const [joinRef, ref, topic, event, payload] = JSON.parse(text);
+      const reply = (response) => [joinRef, ref, topic, "phx_reply", { status: "ok", response }];
+      const patch = (seq, ops) => [null, null, "game", "patch", { epoch: 1, seq, ops }];
+      const frames = event === "heartbeat" ? [reply({})] : [
+        reply({ player: payload.player, token: "t", n: 0, resumed: false, epoch: 1, seq: 5, state: { ships: { a: { x: 1, y: 1 } } } }),
+        patch(5, [["ships", "a", { x: 0 }]]),
+        patch(6, [["ships", "a", { x: 2 }]]),
+        [null, null, "game", "boom", {}],
+        patch(7, [["ships", "b", { x: 3 }]]),
+      ];
+      setImmediate(() => frames.forEach((frame) => this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(frame) }))));
+    }
+
+    close() {}
+  }
+  const game = connect({ servers: ["ws://gulp/socket"], storage: new Tab(), WebSocket: Gulp });
+  t.after(() => game.close());
+  const told = [];
+  for (const event of ["state", "patch", "boom"]) game.on(event, () => told.push([event, game.position.seq]));
+  await until(() => game.position.seq === 7, "the last patch");
+  assert.deepEqual(game.state, { ships: { a: { x: 2, y: 1 }, b: { x: 3 } } });
+  assert.deepEqual(told, [["state", 5], ["patch", 6], ["boom", 6], ["patch", 7]]);
 });

@@ -63,6 +63,28 @@ test("bytes pass between the stock client, on one node, and this project's own, 
   await assert.rejects(answered(stock.push("say", bytes(1))), ({ reason }) => reason === "bad payload");
 });
 
+test("patches that come as bytes lead to the same state as those in JSON", async (t) => {
+  const frames = [];
+  class Listening extends WebSocket {
+    constructor(url) {
+      super(url);
+      this.addEventListener("message", ({ data }) => frames.push(data));
+    }
+  }
+  const [ann, ben] = [
+    connect({ servers: [here], player: name(), patches: "binary", WebSocket: Listening }),
+    connect({ servers: [there], player: name() }),
+  ];
+  for (const client of [ann, ben]) t.after(() => client.close());
+  assert.deepEqual((await ann.joined).schema, [["totals", ["value"]]]);
+  assert.equal((await ben.joined).schema, undefined);
+  for (let n = 0; n < 20; n++) await Promise.all([ann.push("add", { amount: n }), ben.push("add", { amount: -n })]);
+  const isDone = ({ state }) => state.totals[ann.player]?.value === 190 && state.totals[ben.player]?.value === -190;
+  await until(() => isDone(ann) && isDone(ben), "both sums with both");
+  assert.ok(frames.some((frame) => frame instanceof ArrayBuffer));
+  assert.ok(!frames.some((frame) => typeof frame === "string" && JSON.parse(frame)[3] === "patch"));
+});
+
 test("a V1 client on a topic of bytes hears what is JSON", async (t) => {
   const heard = [];
   const [old, modern] = [socketTo(t, here, V1), socketTo(t, here)].map((socket) => socket.channel("sketch:old", {}));

@@ -7,7 +7,7 @@ out: the node's effect → encoded once per serializer → the Outbox of every s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, assert_never
 
 from ..channel import Channel
@@ -17,6 +17,7 @@ from ..phoenix.codec import Message, ProtocolError, Vsn
 from ..phoenix.session import JoinRequested, LeftTopic, Output, Pushed, Send, Session
 from ..settings import Settings
 from .channel_topics import ChannelTopics
+from .compact import Schema
 from .connection import Backend, Bucket, Connection
 from .game_topic import GAME, GameTopic
 from .joins import Tokens
@@ -42,7 +43,8 @@ class Clock(Protocol):
 
 
 class Hub:
-    """All is called on the event loop. ``drain`` and lost sockets apart, no client can affect another. ``patch_rate``: the game's."""
+    """All is called on the event loop. ``drain`` and lost sockets apart, no client can affect another. ``patch_rate``: the game's;
+    ``fields``: of its tables, by their names."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Hub:
         metrics: Metrics,
         clock: Clock,
         patch_rate: int = 0,
+        fields: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._rate = settings.limit_messages_per_second
         self._limit = settings.limit_connections
@@ -63,7 +66,8 @@ class Hub:
         self._connections: dict[int, Connection] = {}
         self._idle = TimerWheel()
         self._topics = Topics(self._flusher, self._drop_number)
-        self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate)
+        schema = Schema(fields or {})
+        self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate, schema)
         self._channels = ChannelTopics(channels, backend, self._topics, self._perform)
         self._numbers = 0
         self._counted = 0

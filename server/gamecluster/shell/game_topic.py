@@ -7,8 +7,9 @@ from msgspec import Struct
 from ..core.effects import Answer, DeliverPatch, DeliverState
 from ..core.events import PlayerJoined, PlayerLeft, PlayerMoved
 from ..core.messages import Fields, Op, Position
-from ..phoenix.codec import Ref, encode_json
+from ..phoenix.codec import Ref, Vsn, encode_json
 from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
+from .compact import Schema
 from .connection import Backend, Connection, Perform
 from .joins import Tokens, Unwelcome, checked, read_join, take_count
 from .metrics import Metrics
@@ -22,13 +23,15 @@ MAX_WAITING = 1000
 
 
 class _Waiting(Struct, frozen=True):
-    """A request that the node will answer. ``ref`` is a move's; a join has none of its own. ``since``: a joiner's position."""
+    """A request that the node will answer. ``ref`` is a move's; a join has none of its own. ``since``: a joiner's position;
+    ``compact``: it would have patches as bytes."""
 
     connection: Connection
     channel: int
     ref: Ref
     is_join: bool
     since: Position | None = None
+    compact: bool = False
 
 
 class GameTopic:
@@ -41,6 +44,7 @@ class GameTopic:
         perform: Perform,
         clock: Clock,
         patch_rate: int,
+        schema: Schema,
     ) -> None:
         self._backend = backend
         self._topics = topics
@@ -50,6 +54,7 @@ class GameTopic:
         self._requests = 0
         self._waiting: dict[int, _Waiting] = {}
         self._game = Welcome(backend)
+        self._schema = schema
         self._patches = Patches(patch_rate, clock, self._send_patch)
         self._told = Position(0, 0)
         self._blocked: dict[int, Position | None] = {}
@@ -64,7 +69,8 @@ class GameTopic:
             self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
             return
         connection.players[asked.channel] = join.player
-        request = self._wait(connection, asked.channel, None, is_join=True, since=join.since)
+        compact = join.compact and connection.session.vsn is not Vsn.V1
+        request = self._wait(connection, asked.channel, None, is_join=True, since=join.since, compact=compact)
         self._backend.dispatch(PlayerJoined(request, connection.number, join.player, join.stay, join.nonce))
 
     def move(self, connection: Connection, pushed: Pushed) -> None:
@@ -165,7 +171,9 @@ class GameTopic:
             "token": self._tokens.sign(player, response["stay"]),
             **missed,
         }
-        self._topics.subscribe(GAME, connection, since=Position(missed["epoch"], missed["seq"]))
+        if waiting.compact:
+            answer["schema"] = self._schema.told
+        self._topics.subscribe(GAME, connection, Position(missed["epoch"], missed["seq"]), waiting.compact)
         self._perform(connection, connection.session.accept_join(waiting.channel, answer))
 
     def _refuse_move(self, connection: Connection, pushed: Pushed, response: Fields) -> None:
@@ -173,22 +181,29 @@ class GameTopic:
         self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, response))
 
     def _wait(
-        self, connection: Connection, channel: int, ref: Ref, is_join: bool, since: Position | None = None
+        self,
+        connection: Connection,
+        channel: int,
+        ref: Ref,
+        is_join: bool,
+        since: Position | None = None,
+        compact: bool = False,
     ) -> int:
         self._requests = request = self._requests + 1
-        self._waiting[request] = _Waiting(connection, channel, ref, is_join, since)
+        self._waiting[request] = _Waiting(connection, channel, ref, is_join, since, compact)
         connection.waiting += 1
         return request
 
     def _send_patch(self, position: Position, ops: list[Op]) -> None:
-        self._fan_out_game(position, "patch", {"ops": ops})
+        compact = self._schema.encode(position, ops) if self._topics.has_compact(GAME) else None
+        self._fan_out_game(position, "patch", {"ops": ops}, compact)
 
-    def _fan_out_game(self, at: Position, event: str, payload: Fields) -> None:
+    def _fan_out_game(self, at: Position, event: str, payload: Fields, compact: bytes | None = None) -> None:
         """A client never sees a position below that of its join's answer."""
         data = encode_json({"epoch": at.epoch, "seq": at.seq, **payload})
         behind = self._topics.members(GAME, self._blocked) if self._blocked else ()
         for number in behind:
             if self._blocked[number] is None:
                 self._blocked[number] = max(self._told, self._topics.known(GAME, number) or self._told)
-        self._metrics.messages_out.inc(self._topics.fan_out(GAME, event, data, at, without=behind))
+        self._metrics.messages_out.inc(self._topics.fan_out(GAME, event, data, at, without=behind, compact=compact))
         self._told = at

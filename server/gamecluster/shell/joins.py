@@ -31,12 +31,14 @@ class Unwelcome(GameClusterError):
 
 
 class GameJoin(Struct, frozen=True):
-    """A join of ``game`` that may be asked of the leader. ``stay``: from the token, verified; ``since``: of the client's copy."""
+    """A join of ``game`` that may be asked of the leader. ``stay``: from the token, verified; ``since``: of the client's copy;
+    ``compact``: it would have patches as bytes."""
 
     player: str
     stay: str | None
     nonce: str | None
     since: Position | None = None
+    compact: bool = False
 
 
 class Tokens:
@@ -75,15 +77,15 @@ def read_join(payload: Fields, connection_token: str | None, tokens: Tokens) -> 
         nonce = _name(nonce, "nonce")
     if token is None:
         token = connection_token
-    since = read_position(payload)
+    since, compact = read_position(payload), payload.get("patches") == "binary"
     if token is None:
-        return GameJoin(player or f"player-{secrets.token_hex(4)}", None, nonce, since)
+        return GameJoin(player or f"player-{secrets.token_hex(4)}", None, nonce, since, compact)
     if not isinstance(token, str):
         raise Unwelcome("bad payload", f"token: expected the text of an earlier join's answer, got {_kind(token)}")
     owner, stay = tokens.verify(token)
     if player not in (None, owner):
         raise Unwelcome("bad token", "the token is another player's; join without a token to begin anew")
-    return GameJoin(owner, stay, nonce, since)
+    return GameJoin(owner, stay, nonce, since, compact)
 
 
 def read_position(payload: Fields) -> Position | None:

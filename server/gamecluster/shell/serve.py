@@ -99,8 +99,8 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             node = Node(me, node_config(settings), runtime, random.SystemRandom(), loop.time())
             driver = Driver(node, lease, metrics, runtime.tick_rate if runtime else 0, storage)
             tokens = Tokens(player_key(settings.player_key_file, settings.mesh_key_file), settings.name)
-            patch_rate = runtime.patch_rate if runtime else 0
-            hub = Hub(settings, driver, targets.channels, tokens, metrics, loop, patch_rate)
+            patch_rate, fields = (runtime.patch_rate, runtime.fields()) if runtime else (0, {})
+            hub = Hub(settings, driver, targets.channels, tokens, metrics, loop, patch_rate, fields)
             mesh = Mesh(settings, me, driver.dispatch)
             driver.connect(mesh, hub)
             admin = make_admin(settings, driver, metrics, lambda: stop.ask("POST /drain"))

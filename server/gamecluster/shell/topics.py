@@ -12,6 +12,9 @@ from .outbox import Flusher, Group, binary_frame, text_frame
 
 log = logging.getLogger("gamecluster.clients")
 
+Form = tuple[Vsn, bool]
+"""How frames look to a client: its serializer, and whether it gets the compact form of what has one."""
+
 
 class Topics:
     """``drop`` is called with the number of a client that does not read; it unsubscribes it."""
@@ -20,18 +23,23 @@ class Topics:
         self._flusher = flusher
         self._drop = drop
         self._has_warned = False
-        self._groups: dict[str, dict[Vsn, Group]] = {}
+        self._groups: dict[str, dict[Form, Group]] = {}
         self._since: dict[str, dict[int, Position]] = {}
         """Where a join's answer was ahead of what is broadcast next, until a broadcast has passed it."""
 
     def has(self, topic: str) -> bool:
         return topic in self._groups
 
-    def subscribe(self, topic: str, connection: Connection, since: Position | None = None) -> None:
-        """``since``: what the client knows already; broadcasts up to there are kept from it."""
-        vsn, groups = connection.session.vsn, self._groups.setdefault(topic, {})
-        if (group := groups.get(vsn)) is None:
-            group = groups[vsn] = Group(self._flusher, self._drop)
+    def has_compact(self, topic: str) -> bool:
+        return any(compact for _, compact in self._groups.get(topic, ()))
+
+    def subscribe(
+        self, topic: str, connection: Connection, since: Position | None = None, compact: bool = False
+    ) -> None:
+        """``since``: what the client knows already; broadcasts up to there are kept from it. ``compact``: not of V1."""
+        form, groups = (connection.session.vsn, compact), self._groups.setdefault(topic, {})
+        if (group := groups.get(form)) is None:
+            group = groups[form] = Group(self._flusher, self._drop)
         group.join(connection.outbox)
         if since is not None:
             self.knows(topic, connection, since)
@@ -51,13 +59,13 @@ class Topics:
 
     def unsubscribe(self, topic: str, connection: Connection) -> None:
         self._forget_since(topic, [connection.number])
-        groups, vsn = self._groups.get(topic, {}), connection.session.vsn
-        if (group := groups.get(vsn)) is not None:
+        groups = self._groups.get(topic, {})
+        for form, group in list(groups.items()):
             group.leave(connection.outbox)
             if not group.members:
-                del groups[vsn]
-                if not groups:
-                    del self._groups[topic]
+                del groups[form]
+        if not groups:
+            self._groups.pop(topic, None)
 
     def fan_out(
         self,
@@ -67,18 +75,22 @@ class Topics:
         position: Position | None = None,
         binary: bool = False,
         without: Collection[int] = (),
+        compact: bytes | None = None,
     ) -> int:
         """Sends to all on ``topic`` who can be sent it, but for ``without``; ``payload`` is JSON, unless it is ``binary``.
 
-        Says to how many.
+        ``compact``: the same for those who would have it so, always binary. Says to how many.
         """
         ahead = set(without)
         if position is not None and self._since:
             ahead.update(self._ahead_of(topic, position))
         count = 0
-        for vsn, group in list(self._groups.get(topic, {}).items()):
+        for (vsn, is_compact), group in list(self._groups.get(topic, {}).items()):
             try:
-                group.send(_framed(vsn, topic, event, payload, binary))
+                if is_compact and compact is not None:
+                    group.send(_framed(vsn, topic, event, compact, binary=True))
+                else:
+                    group.send(_framed(vsn, topic, event, payload, binary))
             except NotBinary as error:
                 self.cannot_send(topic, str(error))
                 continue

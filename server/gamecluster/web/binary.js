@@ -22,7 +22,7 @@ export function encodePush([joinRef, ref, topic, event, payload]) {
 /** `[joinRef, ref, topic, event, payload]` of a frame of the server's, or null. */
 export function decode(frame) {
   const bytes = new Uint8Array(frame);
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   let at = 1 + TEXTS[bytes[0]];
   const texts = Array.from(bytes.subarray(1, at), (size) => decoder.decode(bytes.subarray(at, (at += size))));
   const data = frame.slice(at);

@@ -6,6 +6,8 @@
 //   await game.push("move", { dx: 1, dy: 0 });
 
 import { Channel, isNotNow, Listeners, Refusal } from "./channel.js";
+import { isBinary } from "./binary.js";
+import { readPatch } from "./compact.js";
 import { backoff, originOf, readServers, serverAt, Servers, Session } from "./connection.js";
 import { Copy, Moves } from "./game.js";
 import { Identity } from "./identity.js";
@@ -20,6 +22,7 @@ export function connect(options = {}) {
 const DEFAULTS = {
   topic: "game", // or "game:<room id>"; null: no game, only other channels
   limit: 64, // unanswered moves; one more is refused
+  patches: "json", // or "binary": the same as bytes, a third of the size
   connectMilliseconds: 1500, // until a handshake is given up
   joinMilliseconds: 2000,
   // A node answers a heartbeat at once, even while moves wait for another node to take over: no answer means that this one
@@ -55,6 +58,8 @@ export class Client {
   #status = { status: "connecting", server: null, url: null, reason: null };
   #failures = 0;
   #refreshedAt = 0;
+  #schema = []; // of patches that come as bytes
+  #early = null; // what came since the game was asked for; the join's response may still be on its way through promises
   #isPlaying = false; // joined, and what the join brought was taken
   #isDone = false;
   #wake = () => {};
@@ -241,18 +246,40 @@ export class Client {
 
   #gameChannel(topic) {
     const resume = () => (this.#copy.isEmpty ? {} : this.#copy.position);
-    const channel = new Channel(topic, () => ({ ...this.#identity.params(), ...resume() }), this.#wire);
-    channel.on("patch", (patch) => this.#copy.apply(patch) && this.#listeners.tell("patch", patch));
-    channel.on("state", (state) => this.#copy.replace(state) && this.#listeners.tell("state", this.state));
-    channel.onOther = (event, payload) => this.#listeners.tell(event, payload);
+    const form = this.#options.patches === "binary" ? { patches: "binary" } : {};
+    const channel = new Channel(topic, () => ({ ...this.#identity.params(), ...resume(), ...form }), this.#wire);
+    channel.onOther = (event, payload) => {
+      if (this.#early) this.#early.push([event, payload]);
+      else this.#take(event, payload);
+    };
     channel.onClosed = () => this.#stop("replaced", "the player joined elsewhere");
     channel.onError = () => this.#session?.lost("the game's channel failed");
     this.#channels.set(topic, channel);
     return channel;
   }
 
+  #take(event, payload) {
+    if (event === "patch") this.#patched(isBinary(payload) ? this.#read(payload) : payload);
+    else if (event !== "state") this.#listeners.tell(event, payload);
+    else if (this.#copy.replace(payload)) this.#listeners.tell("state", this.state);
+  }
+
+  #patched(patch) {
+    if (patch && this.#copy.apply(patch)) this.#listeners.tell("patch", patch);
+  }
+
+  /** A patch that came as bytes. What can't be read would be missed: the next join brings it. */
+  #read(bytes) {
+    try {
+      return readPatch(bytes, this.#schema);
+    } catch {
+      return void this.#session?.lost("a patch that can't be read");
+    }
+  }
+
   async #joinGame() {
     const session = this.#session;
+    this.#early = [];
     const opening = this.#game.open(this.#options.joinMilliseconds);
     const [response, refusal] = await opening.then((answer) => [answer], (error) => [null, error]);
     if (!session.isOpen) return;
@@ -264,7 +291,11 @@ export class Client {
     session.works();
     this.#identity.granted(response);
     if (!response.resumed && this.#copy.isAheadOf(response)) this.#copy = new Copy(); // the cluster began anew
+    this.#schema = response.schema ?? [];
     this.#catchUp(response);
+    const early = this.#early ?? [];
+    this.#early = null;
+    for (const [event, payload] of early) this.#take(event, payload);
     this.#moves.joined(response.n, response.resumed);
     this.#isPlaying = true;
     this.#firstJoin.resolve(response);
@@ -274,9 +305,8 @@ export class Client {
 
   /** A join's response has what was missed since the copy's position, or all of the state. */
   #catchUp({ epoch, seq, ops, state }) {
-    const patch = { epoch, seq, ops };
     if (state && this.#copy.replace({ epoch, seq, state })) this.#listeners.tell("state", this.state);
-    else if (ops && this.#copy.apply(patch)) this.#listeners.tell("patch", patch);
+    else if (ops) this.#patched({ epoch, seq, ops });
   }
 
   #notJoined(session, { reason }) {
