@@ -59,7 +59,7 @@ def _fan_out(sockets: int) -> dict[str, Value]:
 
 
 def _moves(players: int, rate: float) -> dict[str, Value]:
-    return {"sockets": players, "senders": players, "rate": rate, "size": 0, "warm-up": 1, "seconds": 3}
+    return {"sockets": players, "senders": players, "rate": rate, "size": 0, "warm-up": 1, "seconds": 3, "patience": 10}
 
 
 SCENARIOS = (

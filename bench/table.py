@@ -115,7 +115,8 @@ def remarks(runs: Sequence[Run]) -> list[str]:
         if run.measured.wrong:
             m = run.measured
             found.append(
-                f"WRONG: {m.lost} lost, {m.doubled} doubled, {m.reordered} out of order, {m.strays} in the wrong room, "
+                f"WRONG: {m.lost} lost or not there in time, {m.doubled} doubled, {m.reordered} out of order, "
+                f"{m.strays} in the wrong room, "
                 f"{m.refused} refused, {m.cut} sockets lost ({where}) {m.trouble}"
             )
     return found

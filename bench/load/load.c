@@ -262,17 +262,27 @@ static uint64_t hex(const char *p, int digits) {
   return value;
 }
 
+/* A move's own answer: ["1","<number>","game","phx_reply",… NULL if it is none, or of a message that was given up. */
+static struct flight *answered_move(struct client *c, const char *data, size_t size) {
+  if (!set.dialect->latest || !c->flights || size < 8 || memcmp(data, "[\"1\",\"", 6)) return NULL;
+  uint32_t number = (uint32_t)strtoul(data + 6, NULL, 10) - 1;
+  struct flight *f = &c->flights[number & (ring - 1)];
+  return number < c->next && f->number == number ? f : NULL;
+}
+
 static void on_answer(struct client *c, const char *data, size_t size, uint64_t now) {
+  struct flight *f = answered_move(c, data, size);
   if (memmem(data, size, "\"error\"", 7)) {
     refused++;
     report_trouble("refused", data, size);
-  } else if (set.dialect->latest && size > 8 && !memcmp(data, "[\"1\",\"", 6)) { /* ["1","<number>","game","phx_reply",… */
-    uint32_t number = (uint32_t)strtoul(data + 6, NULL, 10) - 1;
-    if (c->flights && number < c->next) {
-      answered++;
-      struct flight *f = &c->flights[number & (ring - 1)];
-      if (f->number == number && f->due >= measured_from && f->due < measured_to) record(&answer, now - f->due);
+    if (f && f->left) { /* it has not happened, and nobody will see it */
+      f->left = 0;
+      c->outstanding--;
+      outstanding_count--;
     }
+  } else if (f) {
+    answered++;
+    if (f->due >= measured_from && f->due < measured_to) record(&answer, now - f->due);
   }
 }
 
@@ -520,7 +530,10 @@ static void run_until(uint64_t end, bool sends) {
     if (sends && set.rate > 0) publish_due(now, measured_to);
     if (sends && set.rate <= 0) publish_eager();
     flush_dirty();
-    if (outstanding_count && now > last_arrival + (uint64_t)(set.patience * 1e9)) return; /* the rest is lost */
+    if (outstanding_count && now > last_arrival + (uint64_t)(set.patience * 1e9)) {
+      report_trouble("nothing came any more", "", 0);
+      return;
+    }
     if (!sends && !outstanding_count) return;
     uint64_t next = next_look < end ? next_look : end;
     if (sends && set.rate > 0 && due_at(tick) < next) next = due_at(tick);

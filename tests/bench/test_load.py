@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def test_players_are_answered_and_all_see_every_move() -> None:
     assert found.published == found.answered >= 6 * 10
     assert (found.wrong, found.held, found.trouble) == (0, 0, "")
     assert found.latency_ms.count == found.whole_ms.count * 6
+
+
+def test_a_refused_move_is_no_lost_one() -> None:
+    strict = replace(ONE_NODE, environment={"GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": "2"})
+    found = measured(strict, sockets=2, senders=2, size=0, rate=20, seconds=1)
+    assert found.refused > 0 and "rate limited" in found.trouble
+    assert (found.lost, found.answered + found.refused) == (0, found.published)
 
 
 def test_a_server_that_loses_doubles_and_reorders_is_found_out() -> None:

@@ -42,7 +42,7 @@ def test_a_busy_generator_and_a_shared_machine_are_said() -> None:
 
 def test_what_went_wrong_is_said() -> None:
     (line,) = remarks([run(LIMIT, 0, 100, lost=2, doubled=1)])
-    assert line.startswith("WRONG: 2 lost, 1 doubled, 0 out of order")
+    assert line.startswith("WRONG: 2 lost or not there in time, 1 doubled, 0 out of order")
 
 
 def test_a_scenario_can_be_cut_short_but_not_one_that_is_not_timed() -> None:
