@@ -1,7 +1,7 @@
 """One node, from its settings to its end: puts the parts together, listens, and goes without loss when it is told to.
 
-The end, on SIGTERM, SIGINT or POST /drain: new clients are turned away, the node hands over what it holds (at most 20 s),
-clients are sent elsewhere with 1012, listeners and links close. A second SIGINT skips the waiting.
+The end, on SIGTERM, SIGINT or POST /drain: new clients are turned away, the node hands over what it holds, or stores it if it is the
+last (at most 20 s), clients are sent elsewhere with 1012, listeners and links close. A second SIGINT skips the waiting.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from ..core.events import DrainRequested
 from ..core.messages import Incarnation, Record
 from ..core.node import Node, NodeConfig
+from ..core.view import StorageState
 from ..errors import ConfigurationError, GameClusterError
 from ..game import Runtime
 from ..settings import Settings
@@ -211,7 +212,9 @@ class _Parts:
         for wait in waits:
             wait.cancel()
         if not done:
-            log.warning("nobody has taken over within %.0f s: going all the same", DRAIN_SECONDS)
+            is_stored = self._driver.view().storage in (StorageState.memory, StorageState.ready)
+            left = "nobody has taken over" if is_stored else "the storage has not taken everything, and may lack the latest"
+            log.warning("%s within %.0f s: going all the same", left, DRAIN_SECONDS)
         elif not self._driver.drained.is_set():
             log.warning("interrupted again: not waiting for the hand-over")
 
