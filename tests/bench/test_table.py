@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 from bench.run import Measured, Percentiles, Run
 from bench.scenarios import NAMED
@@ -48,3 +51,10 @@ def test_what_went_wrong_is_said() -> None:
 def test_a_scenario_can_be_cut_short_but_not_one_that_is_not_timed() -> None:
     assert FAN_OUT.lasting(1.0).load["seconds"] == 1.0
     assert NAMED["idle"].lasting(1.0) == NAMED["idle"]
+
+
+def test_the_page_tells_of_every_scenario_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs/performance.md").read_text()
+    [section] = re.findall(r"\| scenario \| is \|\n(.*?)\n\n", page, re.S)
+    told = {name for row in section.splitlines()[1:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    assert told == set(NAMED)

@@ -14,7 +14,7 @@ from gamecluster.local import plan, reference
 from gamecluster.targets import load
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs/local.md", ROOT / "docs/configuration.md"]
+PAGES = [ROOT / page for page in ("README.md", "docs/local.md", "docs/configuration.md", "docs/performance.md")]
 COMMANDS = sorted(
     {
         re.split(r"\s+#", line.strip().strip("`"))[0]
