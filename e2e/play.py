@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from .cluster import Namespace, wait_until
 from .nodes import CTR, ON_CONTROL_PLANE, control_plane, find_container
@@ -137,13 +138,21 @@ class Play:
     def _read(self) -> None:
         assert self._process.stdout
         for line in self._process.stdout:
-            if line.startswith('{"counts"'):
-                self._counts = json.loads(line)["counts"]
-                self._reports += 1
-            elif line.startswith('{"verdict"'):
-                self._verdict = Verdict(**json.loads(line)["verdict"])
-            else:
-                self._words = [*self._words[-30:], line]
+            match self._parsed(line):
+                case {"counts": counts}:
+                    self._counts = counts
+                    self._reports += 1
+                case {"verdict": verdict}:
+                    self._verdict = Verdict(**verdict)
+                case _:
+                    self._words = [*self._words[-30:], line]
+
+    def _parsed(self, line: str) -> Any:
+        """None for what is not JSON, or not only: others write there too, at any time."""
+        try:
+            return json.loads(line)
+        except ValueError:
+            return None
 
     def _is_over(self) -> bool:
         assert self._process.poll() is None, f"the players have ended: {self._said()}"
