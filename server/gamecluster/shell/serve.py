@@ -213,7 +213,11 @@ class _Parts:
             wait.cancel()
         if not done:
             is_stored = self._driver.view().storage in (StorageState.memory, StorageState.ready)
-            left = "nobody has taken over" if is_stored else "the storage has not taken everything, and may lack the latest"
+            left = (
+                "nobody has taken over"
+                if is_stored
+                else "the storage has not taken everything, and may lack the latest"
+            )
             log.warning("%s within %.0f s: going all the same", left, DRAIN_SECONDS)
         elif not self._driver.drained.is_set():
             log.warning("interrupted again: not waiting for the hand-over")
