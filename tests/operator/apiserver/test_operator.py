@@ -392,6 +392,7 @@ def test_asleep(kubectl: Kubectl, operator: Operator, pods: list[Pod]) -> None:
         until(lambda: game.get("statefulset", game.name)["spec"]["replicas"], 0)
         game.write_lease(holderIdentity=None, leaseTransitions=2, asleep=f"{members[0]}@1/123")
         game("patch", "pod", first, "--type=merge", "-p", json.dumps({"metadata": {"finalizers": None}}))
+        game("wait", "--for=jsonpath={.status.replicas}=0", f"gc/{game.name}", "--timeout=20s")
         until(lambda: game.condition("Ready"), ("False", "Hibernated"))
         until(lambda: game.condition("Reconciling"), ("False", "Hibernated"))
         assert game.condition("LeaderElected") == ("False", "Hibernated")
