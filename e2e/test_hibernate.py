@@ -9,13 +9,16 @@ import pytest
 
 from .cluster import CommandFailed, wait_until
 from .game import Game
+from .nodes import workers
 from .play import Play
 
 
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
-    """With durability Memory: what was answered is not stored yet when the pods are told to go."""
-    return {"storage": {"type": "Volume", "size": "100Mi"}}
+    """With durability Memory: what was answered is not stored yet when the pods are told to go. All on one node: kind's volumes may be
+    folders of a node, to which no pod is bound."""
+    here = {"spec": {"nodeSelector": {"kubernetes.io/hostname": workers()[0]}}}
+    return {"storage": {"type": "Volume", "size": "100Mi"}, "template": here}
 
 
 def scale(game: Game, pods: int) -> None:
