@@ -87,6 +87,8 @@ class FakeBackend:
         self.tables: Tables = {"ships": {}}
         self.known: dict[Position, list[Op]] = {}
         self.is_alive = True
+        self.wanted: list[str] = []
+        self.held: list[Callable[[], None]] | None = None
 
     def dispatch(self, event: Event) -> None:
         self.events.append(event)
@@ -99,6 +101,16 @@ class FakeBackend:
 
     def missed(self, since: Position) -> list[Op] | None:
         return self.known.get(since)
+
+    def want(self, topic: str, then: Callable[[], None]) -> None:
+        self.wanted.append(topic)
+        if self.held is None:
+            then()
+        else:
+            self.held.append(then)
+
+    def want_no_more(self, topic: str) -> None:
+        self.wanted.append(f"no more {topic}")
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]

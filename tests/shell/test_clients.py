@@ -460,6 +460,29 @@ def test_a_channel_lets_in_and_its_pushes_follow_the_answer(stage: Stage) -> Non
     ]
 
 
+def test_who_joins_is_let_in_when_no_broadcast_can_pass_by(stage: Stage) -> None:
+    client, other = stage.client(), stage.client()
+    stage.backend.held = []
+    assert client.say("r", "r", "room:1", "phx_join", {}) == []
+    assert client.say("r", "1", "room:1", "shout", {"text": "hi"}) == []
+    other.say("q", "q", "room:1", "phx_join", {})
+    stage.hub.deliver(Deliver("room:1", "news", b"{}"))
+    other.say("q", "2", "room:1", "phx_leave", {})
+    assert client.hear() == [] and stage.backend.wanted == ["room:1", "room:1", "no more room:1"]
+    for let_in in stage.backend.held:
+        let_in()
+    assert [(frame[1], frame[3]) for frame in client.hear()] == [
+        ("r", "phx_reply"),
+        ("1", "phx_reply"),
+        (None, "hello"),
+    ]  # which the channel says at a join
+    assert [(frame[1], frame[3]) for frame in other.hear()] == [("2", "phx_reply"), (None, "phx_close")]
+    stage.hub.deliver(Deliver("room:1", "news", b"{}"))
+    assert [frame[3] for frame in client.hear()] == ["news"] and other.hear() == []
+    client.say("r", "3", "room:1", "phx_leave", {})
+    assert stage.backend.wanted[-1] == "no more room:1"
+
+
 def test_a_channel_may_refuse_and_may_crash_in_join(stage: Stage) -> None:
     client = stage.client()
     assert client.say("r", "1", "room:1", "phx_join", {"name": "mallory"}) == [

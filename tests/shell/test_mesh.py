@@ -68,6 +68,7 @@ class Node:
     times: Times = QUICK
     events: list[MeshEvent] = field(default_factory=list)
     on_event: Callable[[MeshEvent], None] | None = None
+    topics: tuple[str, ...] = ("room:1", "t")
 
     def __post_init__(self) -> None:
         key_file = self.folder / f"key-{self.key[:1]}-{len(self.key)}"
@@ -86,6 +87,8 @@ class Node:
         )
         self.me = incarnation(self.name, f"uid-{self.name}", self.boot)
         self.mesh = Mesh(settings, self.me, self._heard, self.times)
+        for topic in self.topics:
+            self.mesh.interests.want(topic, lambda: None)
 
     def _heard(self, event: MeshEvent) -> None:
         self.events.append(event)
@@ -146,6 +149,27 @@ async def test_two_nodes_link_and_say_things_in_order(tmp_path: Path) -> None:
         await until(lambda: len(a.said()) == len(sent))
         assert a.said() == sent
         assert a.mesh.peers()[0].address == ("127.0.0.1", b.port)
+
+
+async def test_a_broadcast_goes_only_where_somebody_hears_it(tmp_path: Path) -> None:
+    a, b = Node("a", tmp_path, topics=()), Node("b", tmp_path)
+    c = Node("c", tmp_path, peers=(a.at, b.at), topics=())
+    heard: list[str] = []
+    async with running(a, b, c):
+        await until(lambda: {a.me, b.me} == c.linked() and c.mesh.interests.hears(b.me, "room:1"))
+        await until(lambda: not c.mesh.interests.hears(a.me, "room:1"))
+        for number in range(3):
+            c.mesh.send(a.me, numbered(number))
+            c.mesh.send(b.me, numbered(number))
+        await until(lambda: len(b.said()) == 3)
+        a.mesh.interests.want("room:1", lambda: heard.append("wanted"))
+        assert heard == []
+        await until(lambda: heard)
+        c.mesh.send(a.me, numbered(3))
+        await until(lambda: a.said())
+        assert a.said() == [numbered(3)]
+        a.mesh.interests.want_no_more("room:1")
+        await until(lambda: not c.mesh.interests.hears(a.me, "room:1"))
 
 
 async def test_all_that_is_sent_in_one_turn_leaves_in_one_write(

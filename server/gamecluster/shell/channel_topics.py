@@ -45,9 +45,7 @@ class ChannelTopics:
             self._perform(connection, connection.session.refuse_join(asked.channel, reaction.response))
         else:
             connection.channels[asked.channel] = runtime
-            self._topics.subscribe(asked.topic, connection)
-            self._perform(connection, connection.session.accept_join(asked.channel, reaction.response))
-            self._send_outputs(connection, asked.channel, asked.topic, reaction)
+            self._backend.want(asked.topic, lambda: self._let_in(connection, asked, reaction))
 
     def push(self, connection: Connection, pushed: Pushed) -> None:
         try:
@@ -59,7 +57,7 @@ class ChannelTopics:
         if reaction.error is not None:
             _log_crash(pushed.topic, pushed.event, reaction.error)
             del connection.channels[pushed.channel]
-            self._topics.unsubscribe(pushed.topic, connection)
+            self._unsubscribe(pushed.topic, connection)
             self._perform(connection, connection.session.crash_topic(pushed.channel))
             return
         self._send_outputs(connection, pushed.channel, pushed.topic, reaction)
@@ -67,13 +65,26 @@ class ChannelTopics:
         self._perform(connection, reply)
 
     def left(self, connection: Connection, left: LeftTopic) -> None:
-        self._topics.unsubscribe(left.topic, connection)
+        self._unsubscribe(left.topic, connection)
         runtime = connection.channels.pop(left.channel, None)
         if runtime is not None:
             reaction = runtime.leave()
             if reaction.error is not None:
                 _log_crash(left.topic, "leave", reaction.error)
             self._send_outputs(connection, left.channel, left.topic, reaction)
+
+    def _let_in(self, connection: Connection, asked: JoinRequested, reaction: Reaction) -> None:
+        if asked.channel not in connection.channels:  # it has left meanwhile
+            self._unsubscribe(asked.topic, connection)
+            return
+        self._topics.subscribe(asked.topic, connection)
+        self._perform(connection, connection.session.accept_join(asked.channel, reaction.response))
+        self._send_outputs(connection, asked.channel, asked.topic, reaction)
+
+    def _unsubscribe(self, topic: str, connection: Connection) -> None:
+        self._topics.unsubscribe(topic, connection)
+        if not self._topics.has(topic):
+            self._backend.want_no_more(topic)
 
     def _send_outputs(self, connection: Connection, channel: int, topic: str, reaction: Reaction) -> None:
         for output in reaction.outputs:

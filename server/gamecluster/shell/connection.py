@@ -25,6 +25,12 @@ class Backend(Protocol):
         """One patch from there to ``position()``; None if ``since`` is not known (any more), or it would be a long one."""
         ...
 
+    def want(self, topic: str, then: Callable[[], None]) -> None:
+        """Calls ``then`` when no other pod's broadcast on ``topic`` can pass this one by any more."""
+
+    def want_no_more(self, topic: str) -> None:
+        """The last client has left ``topic``."""
+
 
 class Bucket:
     """``rate`` messages a second; bursts of twice that."""

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, assert_never
 
 from ..core.durability import Kept
@@ -55,6 +55,7 @@ from ..core.events import (
 from ..core.messages import Incarnation, Message, Op, Position, Record, Tables
 from ..core.view import ClusterView
 from ..errors import GameClusterError
+from .interests import Interests
 from .lease import Lease, LeaseConflict
 from .metrics import Metrics
 from .resume import History, missed
@@ -97,6 +98,9 @@ class StateMachine(Protocol):
 
 class PeerLinks(Protocol):
     """``mesh.Mesh``."""
+
+    @property
+    def interests(self) -> Interests: ...
 
     def send(self, peer: Incarnation, message: Message) -> None: ...
 
@@ -156,6 +160,14 @@ class Driver:
 
     def view(self) -> ClusterView:
         return self._node.view()
+
+    # --- topics
+
+    def want(self, topic: str, then: Callable[[], None]) -> None:
+        self._mesh.interests.want(topic, then)
+
+    def want_no_more(self, topic: str) -> None:
+        self._mesh.interests.want_no_more(topic)
 
     @property
     def is_alive(self) -> bool:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import msgspec
 
 from ..core.events import LinkDown, LinkUp, PeerSaid
-from ..core.messages import Incarnation, Message
+from ..core.messages import Incarnation, Message, Publish
 from ..errors import ConfigurationError
 from ..settings import Settings
 from .discovery import AddressBook, discover, is_address
 from .handshake import Greeting, Handshake
+from .interests import Interest, Interests
 from .keys import read_key
 from .mesh_link import MESSAGE_LIMIT_BYTES, Address, Link
 from .mesh_links import DUPLICATE, ITSELF, LinkTable
@@ -86,6 +87,7 @@ class Mesh:
         self._encode = msgspec.msgpack.Encoder().encode
         self._last: tuple[Message, bytes] | None = None
         self._is_stopping = False
+        self.interests = Interests(lambda seconds, then: self._loop.call_later(seconds, then), self._tell)
 
     async def run(self) -> None:
         """Listens, dials and tends the links until cancelled. Raises ConfigurationError if the port can't be had."""
@@ -104,9 +106,9 @@ class Mesh:
                 link.close("this node stops")
 
     def send(self, peer: Incarnation, message: Message) -> None:
-        """On the link to ``peer``, in order; dropped if there is none."""
+        """On the link to ``peer``, in order; dropped if there is none, or if it is a broadcast that nobody hears there."""
         link = self._table.get(peer)
-        if link is None:
+        if link is None or (isinstance(message, Publish) and not self.interests.hears(peer, message.topic)):
             return
         encoded = self._encoded(message)
         if len(encoded) > MESSAGE_LIMIT_BYTES:
@@ -159,9 +161,11 @@ class Mesh:
             before.replaced.close("replaced by another link", abort=True)
         if before.ended:
             log.info("%s has ended: its pod greets as %s", before.ended, peer.incarnation)
+            self.interests.link_down(before.ended)
             self._on_event(LinkDown(before.ended, f"its pod has begun a new life, {peer.incarnation}"))
         log.info("link to %s at %s:%d (%s)", peer.incarnation, *address, "dialled" if link.dialled else "accepted")
         link.gossip(self._addresses_but(peer.incarnation))
+        self.interests.link_up(peer.incarnation)
         self._on_event(LinkUp(peer.incarnation, peer.url, peer.revision))
 
     def link_said(self, link: Link, messages: list[Message]) -> None:
@@ -175,6 +179,11 @@ class Mesh:
         for address in addresses:
             self._book.learn(address, self._loop.time())
 
+    def link_wants(self, link: Link, interests: list[Interest]) -> None:
+        assert link.peer is not None
+        for interest in interests:
+            self.interests.said(link.peer.incarnation, interest)
+
     def link_lost(self, link: Link, reason: str) -> None:
         self._strangers.discard(link)
         if link.peer is None:
@@ -183,6 +192,7 @@ class Mesh:
         if self._table.down(link.peer.incarnation, link) and not self._is_stopping:
             log.info("no link to %s any more: %s", link.peer.incarnation, reason)
             self._book.lost(link.peer.incarnation, self._loop.time())
+            self.interests.link_down(link.peer.incarnation)
             self._on_event(LinkDown(link.peer.incarnation, reason))
 
     # --- inside
@@ -258,6 +268,10 @@ class Mesh:
     def _addresses_but(self, peer: Incarnation) -> list[Address]:
         """Of those linked now: hearsay is not passed on, so a dead address dies out."""
         return [view.address for view in self.peers() if view.incarnation != peer]
+
+    def _tell(self, peer: Incarnation, interest: Interest) -> None:
+        if (link := self._table.get(peer)) is not None:
+            link.tell(interest)
 
     def _encoded(self, message: Message) -> bytes:
         """Encodes a message once, though it may go to every peer."""

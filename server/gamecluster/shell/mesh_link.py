@@ -1,7 +1,7 @@
 """One TCP connection of the mesh: framing, handshake, sealed batches. What it means is decided by its owner.
 
 On the wire every frame is a u32 length (big endian) and a body: the handshake's in clear, then sealed ones whose first byte
-tells the kind. A batch is a MessagePack array of messages, all that was sent in one turn of the loop: one seal, one write.
+tells the kind. A batch is a MessagePack array of messages, all that was sent in one turn of the loop: one seal, one write. Interests too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from ..core.messages import Message
 from .handshake import FRAME_BYTES_AT_MOST, Greeting, Handshake, HandshakeFailed, SealBroken, State
+from .interests import Interest
 
 MEBIBYTE = 1024 * 1024
 FRAME_LIMIT_BYTES = 64 * MEBIBYTE
@@ -22,13 +23,14 @@ BATCH_BYTES = MEBIBYTE
 """A batch is closed when it is this long."""
 MESSAGE_LIMIT_BYTES = FRAME_LIMIT_BYTES - 64
 
-ACCEPTED, MESSAGES, ADDRESSES = 0, 1, 2
+ACCEPTED, MESSAGES, ADDRESSES, INTERESTS = 0, 1, 2, 3
 
 Address = tuple[str, int]
 """IP address and port."""
 
 _messages = msgspec.msgpack.Decoder(list[Message])
 _addresses = msgspec.msgpack.Decoder(list[Address])
+_interests = msgspec.msgpack.Decoder(list[Interest])
 
 
 class Owner(Protocol):
@@ -39,6 +41,7 @@ class Owner(Protocol):
     def link_up(self, link: Link, peer: Greeting) -> None: ...
     def link_said(self, link: Link, messages: list[Message]) -> None: ...
     def link_gossiped(self, link: Link, addresses: list[Address]) -> None: ...
+    def link_wants(self, link: Link, interests: list[Interest]) -> None: ...
     def link_lost(self, link: Link, reason: str) -> None: ...
 
 
@@ -63,6 +66,7 @@ class Link(asyncio.Protocol):
         self._received = bytearray()
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
+        self._interests: list[Interest] = []
 
     @property
     def peer(self) -> Greeting | None:
@@ -80,12 +84,20 @@ class Link(asyncio.Protocol):
         """Queues one encoded message; all of a turn of the loop leave together."""
         if self.is_closed:
             return
-        if not self._outgoing:
+        if not (self._outgoing or self._interests):
             self._loop.call_soon(self._flush)
         self._outgoing.append(message)
         self._outgoing_bytes += len(message)
         if self._outgoing_bytes > UNSENT_LIMIT_BYTES:
             self._cut_unsent()
+
+    def tell(self, interest: Interest) -> None:
+        """Leaves with the messages of this turn."""
+        if self.is_closed:
+            return
+        if not (self._outgoing or self._interests):
+            self._loop.call_soon(self._flush)
+        self._interests.append(interest)
 
     def gossip(self, addresses: list[Address]) -> None:
         self._write(self._sealed(ADDRESSES, msgspec.msgpack.encode(addresses)))
@@ -180,6 +192,8 @@ class Link(asyncio.Protocol):
             self._owner.link_said(self, _messages.decode(body))
         elif kind == ADDRESSES and self.is_up:
             self._owner.link_gossiped(self, _addresses.decode(body))
+        elif kind == INTERESTS and self.is_up:
+            self._owner.link_wants(self, _interests.decode(body))
         elif kind == ACCEPTED and not self.is_up:
             self._come_up()
         else:
@@ -196,9 +210,12 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         messages, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
-        if self.is_closed or not messages:
+        interests, self._interests = self._interests, []
+        if self.is_closed or not (messages or interests):
             return
         frames: list[bytes] = []
+        if interests:
+            frames.append(self._sealed(INTERESTS, msgspec.msgpack.encode(interests)))
         batch: list[bytes] = []
         length = 0
         for message in messages:
@@ -207,7 +224,8 @@ class Link(asyncio.Protocol):
                 batch, length = [], 0
             batch.append(message)
             length += len(message)
-        frames.append(self._sealed(MESSAGES, _array(batch)))
+        if batch:
+            frames.append(self._sealed(MESSAGES, _array(batch)))
         self._write(*frames)
         if self.unsent_bytes > UNSENT_LIMIT_BYTES:
             self._cut_unsent()
@@ -227,6 +245,7 @@ class Link(asyncio.Protocol):
         self.is_closed = True
         self._received.clear()
         self._outgoing.clear()
+        self._interests.clear()
         if not self.settled.done():
             self.settled.set_result(reason)
         self._owner.link_lost(self, reason)
