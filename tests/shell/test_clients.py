@@ -467,7 +467,7 @@ def test_who_joins_is_let_in_when_no_broadcast_can_pass_by(stage: Stage) -> None
     assert client.say("r", "1", "room:1", "shout", {"text": "hi"}) == []
     other.say("q", "q", "room:1", "phx_join", {})
     stage.hub.deliver(Deliver("room:1", "news", b"{}"))
-    other.say("q", "2", "room:1", "phx_leave", {})
+    assert [frame[3] for frame in other.say("q", "2", "room:1", "phx_leave", {})] == ["phx_reply", "phx_close"]
     assert client.hear() == [] and stage.backend.wanted == ["room:1", "room:1", "no more room:1"]
     for let_in in stage.backend.held:
         let_in()
@@ -476,7 +476,7 @@ def test_who_joins_is_let_in_when_no_broadcast_can_pass_by(stage: Stage) -> None
         ("1", "phx_reply"),
         (None, "hello"),
     ]  # which the channel says at a join
-    assert [(frame[1], frame[3]) for frame in other.hear()] == [("2", "phx_reply"), (None, "phx_close")]
+    assert other.hear() == []
     stage.hub.deliver(Deliver("room:1", "news", b"{}"))
     assert [frame[3] for frame in client.hear()] == ["news"] and other.hear() == []
     client.say("r", "3", "room:1", "phx_leave", {})
