@@ -282,30 +282,39 @@ test("an error in the page's own callback stops nothing", async (t) => {
   assert.ok(errors.mock.callCount() > 0);
 });
 
-test("patches that come in one gulp with the join's answer are applied after it", async (t) => {
-  class Gulp extends EventTarget {
+/** A WebSocket whose server answers a join with `response`, and sends `frames` (text or bytes) in one gulp with it. */
+function gulp(response, frames) {
+  return class extends EventTarget {
     constructor() {
       super();
       setImmediate(() => this.dispatchEvent(new Event("open")));
     }
 
     send(text) {
-      const [joinRef, ref, topic, event, payload] = JSON.parse(text);
-      const reply = (response) => [joinRef, ref, topic, "phx_reply", { status: "ok", response }];
-      const patch = (seq, ops) => [null, null, "game", "patch", { epoch: 1, seq, ops }];
-      const frames = event === "heartbeat" ? [reply({})] : [
-        reply({ player: payload.player, token: "t", n: 0, resumed: false, epoch: 1, seq: 5, state: { ships: { a: { x: 1, y: 1 } } } }),
-        patch(5, [["ships", "a", { x: 0 }]]),
-        patch(6, [["ships", "a", { x: 2 }]]),
-        [null, null, "game", "boom", {}],
-        patch(7, [["ships", "b", { x: 3 }]]),
-      ];
-      setImmediate(() => frames.forEach((frame) => this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(frame) }))));
+      const [joinRef, ref, topic, event, { player }] = JSON.parse(text);
+      const answer = event === "phx_join" ? { player, token: "t", n: 0, resumed: false, epoch: 1, seq: 5, ...response } : {};
+      const reply = JSON.stringify([joinRef, ref, topic, "phx_reply", { status: "ok", response: answer }]);
+      const all = event === "phx_join" ? [reply, ...frames] : [reply];
+      setImmediate(() => all.forEach((data) => this.dispatchEvent(new MessageEvent("message", { data }))));
     }
 
     close() {}
-  }
-  const game = connect({ servers: ["ws://gulp/socket"], storage: new Tab(), WebSocket: Gulp });
+  };
+}
+
+const patch = (seq, ops) => JSON.stringify([null, null, "game", "patch", { epoch: 1, seq, ops }]);
+const bytesOfPatch = (...data) => Uint8Array.of(2, 4, 5, ...new TextEncoder().encode("gamepatch"), ...data).buffer;
+
+test("patches that come in one gulp with the join's answer are applied after it", async (t) => {
+  const frames = [
+    patch(5, [["ships", "a", { x: 0 }]]),
+    patch(6, [["ships", "a", { x: 2 }]]),
+    JSON.stringify([null, null, "game", "boom", {}]),
+    bytesOfPatch(1, 7, 0, 1, 1, 98, 6, 3),
+  ];
+  const schema = [["ships", ["x", "y"]]];
+  const WebSocket = gulp({ schema, state: { ships: { a: { x: 1, y: 1 } } } }, frames);
+  const game = connect({ servers: ["ws://gulp/socket"], storage: new Tab(), patches: "binary", WebSocket });
   t.after(() => game.close());
   const told = [];
   for (const event of ["state", "patch", "boom"]) game.on(event, () => told.push([event, game.position.seq]));
@@ -313,3 +322,15 @@ test("patches that come in one gulp with the join's answer are applied after it"
   assert.deepEqual(game.state, { ships: { a: { x: 2, y: 1 }, b: { x: 3 } } });
   assert.deepEqual(told, [["state", 5], ["patch", 6], ["boom", 6], ["patch", 7]]);
 });
+
+for (const [name, data] of Object.entries({ "of an unknown table": [1, 6, 9, 1, 1, 98, 6, 3], "cut off": [1, 6, 0, 1, 1, 98, 6] })) {
+  test(`a patch ${name} is no reason to miss what it says: the client joins again`, async (t) => {
+    const WebSocket = gulp({ schema: [["ships", ["x", "y"]]], state: {} }, [bytesOfPatch(...data)]);
+    const game = connect({ servers: ["ws://gulp/socket"], storage: new Tab(), patches: "binary", WebSocket });
+    t.after(() => game.close());
+    const reasons = [];
+    game.on("status", ({ reason }) => reasons.push(reason));
+    await until(() => reasons.includes("a patch that can't be read"), "given up");
+    assert.deepEqual(game.position, { epoch: 1, seq: 5 });
+  });
+}

@@ -44,7 +44,7 @@ export function readPatch(buffer, schema) {
     for (let factor = 1; ; factor *= 128) {
       const byte = bytes[at++];
       number += (byte & 127) * factor;
-      if (byte < 128) return number;
+      if (!(byte > 127)) return number;
     }
   }
 
