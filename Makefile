@@ -5,6 +5,7 @@ bin := .venv/bin
 SEEDS ?= 200
 N ?= 100
 MINUTES ?= 10
+CLUSTERS ?= 1000
 scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e tests play check | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
@@ -23,6 +24,7 @@ check: setup ## style, types, the imports' laws, scripts, and the chart's copy o
 	$(bin)/mypy
 	$(bin)/mypy $(wildcard e2e/*.py)
 	$(bin)/mypy $(wildcard bench/*.py)
+	$(bin)/mypy --follow-imports=silent $(wildcard bench/operator/*.py)
 	$(bin)/lint-imports
 	charts/check
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(scripts); else echo "shellcheck is not installed: scripts are not checked"; fi
@@ -48,14 +50,17 @@ campaign: setup ## N=100: kill and stop the leader's process in turn so many tim
 stalls: setup ## MINUTES=10: every node's loop stalls for 200 ms now and then; nobody may be accused
 	$(bin)/python -m tests.process.stalls --minutes $(MINUTES)
 
-bench: setup ## what is measured in docs/performance.md, beside a program in C that sends the same bytes: five minutes on two idle cores
+bench: setup ## what is measured in docs/performance.md, beside a program in C that sends the same bytes: about five minutes on two idle cores
 	$(bin)/python -m bench
 
 bench-peers: setup ## the same with peers, which are installed from package registries at first (needs Node.js and Go): half an hour
 	$(bin)/python -m bench --all-peers
 
+bench-operator: setup ## CLUSTERS=1000: what the operator costs, on a real API server with kwok's fake nodes (Go builds them the first time)
+	$(bin)/python -m bench.operator --clusters $(CLUSTERS)
+
 up: setup ## a local cluster with the demo game
 	$(bin)/gamecluster up
 
-.PHONY: help setup check test apiserver e2e simulate kills campaign stalls bench bench-peers up
+.PHONY: help setup check test apiserver e2e simulate kills campaign stalls bench bench-peers bench-operator up
 .DEFAULT_GOAL := help
