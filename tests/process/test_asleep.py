@@ -55,7 +55,7 @@ async def test_a_cluster_that_is_ended_and_started_again_goes_on_at_once(tmp_pat
         assert {name: found[name]["value"] for name in told} == told
 
 
-async def test_a_last_node_that_is_killed_on_its_way_is_an_honest_loss(tmp_path: Path) -> None:
+async def test_a_single_node_that_is_stopped_goes_on_at_once_and_one_that_is_killed_is_restored(tmp_path: Path) -> None:
     with up(tmp_path, COUNTER, nodes=1, GAMECLUSTER_STORAGE="volume:") as cluster:
         await until(lambda: cluster.healthy(1), "the cluster is healthy")
         async with playing(cluster.urls(), 3, random.randrange(2**20)) as players:

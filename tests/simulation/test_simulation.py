@@ -32,6 +32,7 @@ KEPT = (
     (7, Family.alone),  # a leader that rule 11 had stopped went on when it read that the game was to begin anew
     (722292280, Family.leaving),  # the last pod went at once, while another was on its way back
     (1116, Family.hibernation),  # a pod went that had been told to before it knew that its claim had landed
+    (21381, Family.hibernation),  # a restarted pod put its volume back, which had the only copy of what was answered
     (505, Family.takeovers),  # a learner was let in without the tail that the new leader had inherited
 )
 """Seeds that once found something."""
