@@ -19,6 +19,7 @@ def main() -> int:
         "--nodes", type=int, help="kwok's; 0: none, the bench plays the kubelet (default: one for 80 pods)"
     )
     parser.add_argument("--steady-seconds", type=float, default=60, help="how long nothing happens (default: 60)")
+    parser.add_argument("--changes", type=int, default=100, help="of games' specs (default: 100)")
     parser.add_argument("--lease-seconds", type=int, default=15, help="each game's leaseDurationSeconds (default: 15)")
     parser.add_argument("--rounds", type=int, default=3, help="restarts of the operator (default: 3)")
     parser.add_argument("--seed", type=int, default=1, help="chooses which games change (default: 1)")

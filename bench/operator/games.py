@@ -13,7 +13,7 @@ import yaml
 from tests.operator.apiserver.server import REPOSITORY
 
 from .api import MERGE, Api, Object, at_once
-from .pods import Key
+from .pods import CONNECTIONS, Key
 
 GAMECLUSTERS = "/apis/gamecluster.dev/v1alpha1"
 NAMESPACES = 10
@@ -30,6 +30,7 @@ class Game:
     is_serving: bool = False
     has_set: bool = False
     replicas: int = 0
+    connections: int = 0
     mark: str = ""
     applied_at: float = 0.0
 
@@ -116,6 +117,7 @@ class Games:
         is_current = status.get("observedGeneration") == meta["generation"]
         self._put(
             (meta["namespace"], meta["name"]),
+            connections=status.get("connections", 0),
             is_serving=conditions.get("Ready") == "True",
             is_reconciled=is_current and conditions.get("Reconciling") == "False",
         )
@@ -136,6 +138,11 @@ class Games:
 
 def is_settled(game: Game) -> bool:
     return game.is_reconciled and game.is_serving
+
+
+def is_counted(game: Game) -> bool:
+    """The operator asks for the connections now and then: this is the last that it writes."""
+    return game.connections == CONNECTIONS * game.replicas
 
 
 def has_set(game: Game) -> bool:

@@ -24,6 +24,8 @@ from .api import MERGE, Api, ApiError, Object
 
 MOST_PODS = 10
 """Of one cluster."""
+CONNECTIONS = 20
+"""Of each pod."""
 Key = tuple[str, str]
 
 
@@ -207,7 +209,7 @@ def _view(name: str, cluster: Cluster) -> ClusterView:
             role="leader" if pod == leader else "replica",
             state="alive",
             ready=True,
-            connections=20,
+            connections=CONNECTIONS,
             revision="1",
             url=None,
             draining=False,
@@ -224,7 +226,7 @@ def _view(name: str, cluster: Cluster) -> ClusterView:
         status=Status.serving if leader else Status.no_leader,
         reason="",
         ready=True,
-        players=20 * len(nodes),
+        players=CONNECTIONS * len(nodes),
         nodes=nodes,
         last_failover=None,
         last={"epoch": 1, "seq": 1000},

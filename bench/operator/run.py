@@ -20,7 +20,7 @@ from tests.operator.apiserver.operators import LEASE, USER, Process, running
 from tests.operator.apiserver.server import Kubectl, api_server
 
 from .api import Api
-from .games import NAMESPACES, Games, has_set, is_settled
+from .games import NAMESPACES, Games, has_set, is_counted, is_settled
 from .measure import machine, spread, usage
 from .pods import Pods
 
@@ -35,12 +35,13 @@ CONTROLLERS = "--controllers=*,-endpoints-controller,-endpointslice-controller,-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """``nodes`` 0: no kwok; ``lease_seconds``: the games' leaseDurationSeconds; ``rounds``: so many restarts."""
+    """``nodes`` 0: no kwok; ``changes``: to so many games; ``rounds``: so many restarts."""
 
     clusters: int
     pods: int
     nodes: int
     steady_seconds: float
+    changes: int
     lease_seconds: int
     rounds: int
     seed: int
@@ -113,17 +114,18 @@ class Bench:
         return len(writes)
 
     async def _changes(self, operator: Process, choose: random.Random) -> None:
-        """Half of them replace the pods, half add one."""
-        count = min(100, self.options.clusters // 2)
-        marks = [None if n % 2 else f"{n}" for n in range(count)]
+        """Half of them add a pod, half replace all."""
+        count = min(self.options.changes, self.options.clusters)
+        marks = [f"{n}" if n % 2 else None for n in range(count)]
         changes = list(zip(self.games.some(count, choose), marks, strict=True))
-        alone, size = changes[: count // 2], -(-count // 2 // BURSTS)
+        alone, size = changes[: -(-count // 2)], max(1, count // 2 // BURSTS)
         seconds = [await self.games.change(*change) for change in alone]
         _row("spec change", f"in the StatefulSet after {spread(seconds)}, one by one")
         seconds = []
         for n in range(len(alone), count, size):
             seconds += await asyncio.gather(*(self.games.change(*change) for change in changes[n : n + size]))
-        _row("", f"in the StatefulSet after {spread(seconds)}, {size} at once, while the others' pods are replaced")
+        if seconds:
+            _row("", f"in the StatefulSet after {spread(seconds)}, {size} at once, while the others' pods are replaced")
         began = time.monotonic()
         settled = await self.games.until(is_settled, LONGEST_SECONDS)
         _row("", f"all Ready with new pods {settled - began:.1f} s after the last")
@@ -167,7 +169,8 @@ class Bench:
                 await asyncio.sleep(0.1)
 
     async def _quiet(self) -> None:
-        """Until the operator has written nothing for a while."""
+        """Until the operator has told everything, and written nothing for a while."""
+        await self.games.until(is_counted, LONGEST_SECONDS)
         async with asyncio.timeout(LONGEST_SECONDS):
             while True:
                 start = self._size

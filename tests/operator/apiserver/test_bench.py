@@ -1,0 +1,30 @@
+"""`make bench-operator`, in miniature and without kwok: it works, and finds what has nothing to do with time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from .server import REPOSITORY
+
+SHORT = ("--clusters", "12", "--nodes", "0", "--changes", "1", "--rounds", "1", "--steady-seconds", "5")
+
+
+def test_it_prints_its_figures_and_nothing_is_written_while_nothing_happens(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY / "server", REPOSITORY / "operator")))}
+    command = [sys.executable, "-m", "bench.operator", *SHORT, "--folder", str(tmp_path / "bench")]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for figure in (
+        r"first install +all StatefulSets made after [\d.]+ s, all games Ready after [\d.]+ s",
+        r"operator: RSS \d+ MiB, at most \d+ MiB; [\d.]+ CPU seconds so far; \d{3} writes and \d{3} reads",
+        r"steady state +0 writes and 0 reads in 5 s",
+        r"[\d.]+ of a core for [1-9]\d* looks, [1-9]\d* answers of pods, [1-9]\d* renewed Leases a second",
+        r"spec change +in the StatefulSet after p50 \d+ ms, p99 \d+ ms",
+        r"restart 1 +all looked at after [\d.]+ s",
+        r"API server +\d+ MiB",
+    ):
+        assert re.search(figure, done.stdout), f"{figure}:\n{done.stdout}"
