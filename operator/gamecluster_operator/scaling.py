@@ -66,8 +66,10 @@ def plan(
 
 def _to_none(current: int, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float) -> Plan:
     running = [pod for pod in pods if pod.running]
-    if not running or record is None or record.holder is None:
+    if not running or record is None or (record.holder is None and not record.in_sync):
         return Plan(0)
+    if record.holder is None:
+        return Plan(current, None, "the Lease was lost: all pods stay until one of them leads")
     if current > 1:
         fewer = plan(1, current, record, pods, shrinking_seconds)
         return Plan(fewer.replicas, fewer.hand_off, fewer.waiting or "all pods but one go first")

@@ -388,5 +388,6 @@ def test_the_leader_is_waited_for_as_long_as_it_takes() -> None:
     assert plan(0, 1, record, (replace(pod, told=replace(ready, leader=None)),), 1e6).replicas == 1
     assert plan(0, 1, record, (replace(pod, told=replace(ready, storage="Unknown")),), 1e6).replicas == 1
     assert plan(0, 1, record, (replace(pod, told=ready),), 0) == Plan(0)
+    assert plan(0, 3, replace(record, holder=None), (pod,), 1e6).replicas == 3, "the Lease was lost"
     assert plan(0, 1, record, (replace(pod, running=False, ended=True),), 0) == Plan(0)
     assert plan(0, 1, replace(record, holder=None, in_sync=(), asleep=Asleep(who, 3, 1)), (pod,), 0) == Plan(0)
