@@ -107,8 +107,9 @@ class Trouble:
             case Kind.drain:
                 self._drain(victim, comes_back=True)
             case Kind.scale_up:
-                if len(world.living()) < 7:
-                    world.start(f"q{fault.pick % 997}")
+                name = f"q{fault.pick % 997}"
+                if len(world.living()) < 7 and name not in {life.name for life in world.lives.values()}:
+                    world.start(name)
             case Kind.scale_down:
                 self._drain(victim, comes_back=False)
             case Kind.reconnect:

@@ -182,6 +182,8 @@ def _unsettled(world: World) -> str | None:
         return "there is no Lease"
     if record.holder is None or not world.lives[record.holder].alive:
         return f"the record names {record.holder}"
+    if not world.lives[record.holder].node.is_leader:
+        return f"the record names {record.holder}, which does not lead"
     if dead := [m for m in record.in_sync if not world.lives[m].alive]:
         return f"{dead} are dead and in the in-sync set"
     if len(record.in_sync) != min(world.plan.replicas, len(staying)):
