@@ -14,9 +14,14 @@ SHORT = ("--clusters", "12", "--nodes", "0", "--changes", "1", "--rounds", "1", 
 
 
 def test_it_prints_its_figures_and_nothing_is_written_while_nothing_happens(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY / "server", REPOSITORY / "operator")))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY / "server", REPOSITORY / "operator"))),
+    }
     command = [sys.executable, "-m", "bench.operator", *SHORT, "--folder", str(tmp_path / "bench")]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=110, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for figure in (
         r"first install +all StatefulSets made after [\d.]+ s, all games Ready after [\d.]+ s",
