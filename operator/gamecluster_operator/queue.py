@@ -1,4 +1,7 @@
-"""A keyed work queue: a key is worked on by one worker at a time, and at most once more after what came meanwhile."""
+"""A keyed work queue: a key is worked on by one worker at a time, and at most once more after what came meanwhile.
+
+Those of which there is news come before those that are only to be looked at again: a resync of many keeps no news waiting.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ class WorkQueue:
     """Holds each key once, so it is never longer than there are clusters."""
 
     def __init__(self) -> None:
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
-        self._waiting: set[Key] = set()
+        self._ready: asyncio.Queue[None] = asyncio.Queue()
+        """As many as wait."""
+        self._news: dict[Key, None] = {}
+        self._others: dict[Key, None] = {}
         self._busy: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -29,14 +34,19 @@ class WorkQueue:
     def add(self, key: Key) -> None:
         if key in self._busy:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.put_nowait(key)
+        elif key in self._others:
+            self._news[key] = self._others.pop(key)
+        elif key not in self._news:
+            self._wait(self._news, key)
 
     def nudge(self, key: Key) -> None:
         """Adds what there is no news of: what failed waits for its time."""
-        if not (key in self._failures and key in self._timers):
-            self.add(key)
+        if key in self._failures and key in self._timers:
+            return
+        if key in self._busy:
+            self._again.add(key)
+        elif key not in self._news and key not in self._others:
+            self._wait(self._others, key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """One timer a key: the earlier one counts."""
@@ -49,8 +59,10 @@ class WorkQueue:
         self._timers[key] = loop.call_later(seconds, self._due, key)
 
     async def get(self) -> Key:
-        key = await self._ready.get()
-        self._waiting.discard(key)
+        await self._ready.get()
+        waiting = self._news or self._others
+        key = next(iter(waiting))
+        del waiting[key]
         self._busy.add(key)
         return key
 
@@ -70,7 +82,11 @@ class WorkQueue:
         return seconds
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._news) + len(self._others)
+
+    def _wait(self, where: dict[Key, None], key: Key) -> None:
+        where[key] = None
+        self._ready.put_nowait(None)
 
     def _release(self, key: Key) -> None:
         self._busy.discard(key)

@@ -74,3 +74,15 @@ async def test_the_earlier_of_two_timers_counts() -> None:
     assert await asyncio.wait_for(queue.get(), 5) == A
     queue.done(A, 0)
     assert await asyncio.wait_for(queue.get(), 5) == A
+
+
+async def test_news_come_before_what_is_only_looked_at_again() -> None:
+    queue = WorkQueue()
+    many = [("games", f"g{n}") for n in range(1000)]
+    for key in many:
+        queue.nudge(key)
+    queue.add(A)
+    queue.add(many[-1])
+    assert len(queue) == 1001
+    assert [await queue.get() for _ in range(3)] == [A, many[-1], many[0]]
+    assert len(queue) == 998
