@@ -29,7 +29,7 @@ def test_it_prints_its_figures_and_nothing_is_written_while_nothing_happens(tmp_
         r"steady state +0 writes and 0 reads in 5 s",
         r"[\d.]+ of a core for [1-9]\d* looks, [1-9]\d* answers of pods, [1-9]\d* renewed Leases a second",
         r"spec change +in the StatefulSet after p50 \d+ ms, p99 \d+ ms",
-        r"restart 1 +all looked at after [\d.]+ s",
+        r"restart 1 +as many looks as games after [\d.]+ s",
         r"API server +\d+ MiB",
     ):
         assert re.search(figure, done.stdout), f"{figure}:\n{done.stdout}"
