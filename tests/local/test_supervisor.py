@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from gamecluster.core.messages import Record
+from gamecluster.core.messages import Incarnation, Position, Record
 from gamecluster.errors import ConfigurationError
 from gamecluster.local import control, plan
+from gamecluster.local.backstop import Told
 from gamecluster.local.lease import Store
 from gamecluster.local.supervisor import Supervisor, backoff_seconds, ending
 from gamecluster.local.watch import Watch
@@ -229,6 +230,26 @@ async def test_a_lease_that_vanishes_comes_back_vacant_with_its_epoch_and_set(tm
         (tmp_path / "lease.json").unlink()
         await cluster.watch.look(cluster.client)
         assert await cluster.store.read() == Record(4, None, 3, (holder,))
+
+
+async def test_a_lease_that_vanishes_before_anybody_saw_it_held_is_not_taken_for_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local(tmp_path) as cluster:
+        await cluster.supervisor.scale(1)
+        await cluster.until(lambda: cluster.supervisor.nodes[0].incarnation is not None)
+        holder = cluster.supervisor.nodes[0].incarnation
+        assert holder
+        await cluster.watch.look(cluster.client)
+        told: dict[Incarnation, Told] = {}
+        monkeypatch.setattr(cluster.watch, "_hear", lambda answers: setattr(cluster.watch, "_told", told))
+        (tmp_path / "lease.json").unlink()
+        await cluster.watch.look(cluster.client)
+        assert await cluster.store.read() is None, "who may lead has not told"
+        told[holder] = Told(last=Position(2, 9), epoch=2, leads=True, held=Record(5, holder, 2, (holder,)))
+        await cluster.watch.look(cluster.client)
+        made = await cluster.store.read()
+        assert made and (made.holder, made.epoch, made.in_sync, made.never_held) == (None, 2, (holder,), False)
 
 
 async def test_the_control_socket_answers_commands_and_refuses_nonsense(tmp_path: Path) -> None:

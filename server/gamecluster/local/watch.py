@@ -163,8 +163,14 @@ class Watch:
 
     async def _recreate(self) -> None:
         """A Lease that vanished comes back vacant, with the epoch and the set that it had; the incumbent claims it."""
-        last = self._last_record
-        if last and await self._store.recreate(last):
+        last, held = self._last_record, backstop.newest_held(self._told, self._held)
+        if last is None:
+            return
+        if held is not None and held.epoch > last.epoch:
+            last = held
+        elif last.never_held and len(self._told) < len(self._supervisor.running()):
+            return  # somebody may lead who has yet to say so
+        if await self._store.recreate(last):
             self._say("lease", "", f"had vanished: made anew, vacant, epoch {last.epoch}")
 
 
