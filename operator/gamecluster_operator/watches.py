@@ -16,8 +16,8 @@ class Watches:
     The API server sends a bookmark about once a minute to a watch without events, and kopf opens one anew when it brought nothing
     for 70 s. So one that was neither opened nor brought anything for longer has nobody who looks after it.
 
-    ``gap`` is called when kopf lists a kind again, as after a 410: it tells of what is there then, but not of what was deleted
-    since the watch ended.
+    ``gap`` is called when kopf lists a kind, for the first time or again, as after a 410: it tells of what is there then, but not of
+    what was deleted since others listed it, or since the watch ended.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, gap: Callable[[], None] = lambda: None) -> None:
@@ -44,9 +44,8 @@ class Watches:
         """For how long one of them has not been open."""
         return max((self._monotonic() - since for since in self._closed.values()), default=0.0)
 
-    def listed(self, path: str) -> None:
-        if path in self._alive:
-            self._gap()
+    def listed(self) -> None:
+        self._gap()
 
     def brought(self, path: str) -> None:
         self._alive[path] = self._brought = self._monotonic()
@@ -66,7 +65,7 @@ class Watches:
                 if self.status != 200:
                     return response
                 if self.url.query.get("watch") != "true":
-                    watches.listed(self.url.path)
+                    watches.listed()
                     return response
                 watches.opened(self.url.path)
                 self.content = _Heard(self.content, watches, self.url.path)  # type: ignore[assignment]
