@@ -741,6 +741,27 @@ def test_of_the_game_a_client_that_was_behind_gets_what_it_missed_as_one_patch(s
     assert told[1][4]["ops"] == [["ships", "p2", {"x": 112}]] and told[1][:2] == ["g", None]
 
 
+def test_a_client_whose_buffers_are_full_again_is_still_behind(stage: Stage) -> None:
+    client = stage.client()
+    client.say("r", "r", "room:1", "phx_join", {})
+    client.join_game(stage.backend)
+    client.connection.full()
+    stage.hub.deliver(Deliver("room:1", "news", b"{}"))
+    stage.hub.deliver_patch(DeliverPatch(1, 11, []))
+    stage.clock.turn()
+    write, outbox = client.connection.outbox.write, client.connection.outbox
+    outbox.write = lambda data: (write(data), client.connection.full())  # type: ignore[func-returns-value]
+    client.connection.writable()
+    assert [frame[3] for frame in client.hear()] == ["news"]
+    stage.hub.deliver_patch(DeliverPatch(1, 12, []))
+    stage.clock.turn()
+    stage.backend.at = Position(1, 12)
+    stage.backend.known[Position(1, 10)] = [("ships", "p2", {"x": 12})]
+    outbox.write = write
+    client.connection.writable()
+    assert [(frame[3], frame[4]["seq"]) for frame in client.hear()] == [("patch", 12)]
+
+
 def test_if_what_it_missed_is_not_known_any_more_it_gets_the_state(stage: Stage) -> None:
     client = stage.client()
     client.join_game(stage.backend)

@@ -192,7 +192,7 @@ def test_every_client_gets_what_was_for_it_in_each_groups_order(script: list[tup
 
     def hear() -> None:
         for number, writes in enumerate(stage.turn()):
-            assert not clients[number]._is_full or len(writes) <= 1
+            assert not clients[number].is_full or len(writes) <= 1
             heard[number] += "".join(writes)
 
     for what, first, second in script:

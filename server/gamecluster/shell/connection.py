@@ -119,7 +119,8 @@ class Connection:
 
     def writable(self) -> None:
         self.outbox.writable()
-        self.owner.unblocked(self)
+        if not self.outbox.is_full:  # what had waited may have filled the buffers again
+            self.owner.unblocked(self)
 
     def lost(self) -> None:
         self.owner.disconnected(self)

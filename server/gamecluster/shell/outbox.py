@@ -80,7 +80,7 @@ class Flusher:
 class Outbox:
     """In ``_flusher`` from the first frame that waits until the end of the turn, or until the client reads again."""
 
-    __slots__ = ("_bytes", "_flusher", "_frames", "_is_full", "groups", "number", "waits", "write")
+    __slots__ = ("_bytes", "_flusher", "_frames", "groups", "is_full", "number", "waits", "write")
 
     def __init__(self, number: int, write: Callable[[bytes], None], flusher: Flusher) -> None:
         self.number = number
@@ -92,7 +92,7 @@ class Outbox:
         self._flusher = flusher
         self._frames: list[bytes] = []
         self._bytes = 0
-        self._is_full = False
+        self.is_full = False
 
     def send(self, frame: bytes) -> bool:
         """Queues a ready WebSocket frame. False: the client does not read, and is to be dropped."""
@@ -108,7 +108,7 @@ class Outbox:
                 self.flush()
                 if self._frames:
                     return False
-        elif not self._is_full:
+        elif not self.is_full:
             self._flusher.add(self)
         self.waits = True
         self._frames.append(frame)
@@ -117,7 +117,7 @@ class Outbox:
 
     def flush(self) -> None:
         """Writes what waits, unless the client is behind."""
-        if self._frames and not self._is_full:
+        if self._frames and not self.is_full:
             frames, self._frames, self._bytes, self.waits = self._frames, [], 0, False
             self.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
@@ -128,10 +128,10 @@ class Outbox:
 
     def full(self) -> None:
         """The kernel's and the transport's buffers are."""
-        self._is_full = self.waits = True
+        self.is_full = self.waits = True
 
     def writable(self) -> None:
-        self._is_full, self.waits = False, bool(self._frames)
+        self.is_full, self.waits = False, bool(self._frames)
         self.flush()
 
     def close(self) -> None:
