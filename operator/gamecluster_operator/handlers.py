@@ -47,7 +47,8 @@ def registry(store: Store, queue: WorkQueue, watches: Watches) -> kopf.OperatorR
         obj: Object = event["object"]
         key = key_of(obj)
         deleted = event["type"] == "DELETED"
-        before = store.get(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+        meta = obj["metadata"]
+        before = store.get("Lease", meta["namespace"], meta["name"]) if obj["kind"] == "Lease" else None
         news = store.drop(obj) if deleted else store.put(obj)
         if news and key is not None and not (is_renewal(before, obj) and not deleted):
             queue.add(key)

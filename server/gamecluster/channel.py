@@ -10,13 +10,8 @@ from msgspec import Struct
 
 from .checks import DefinitionError, Mismatch, json_object, names_around, text
 from .core.messages import Fields
+from .phoenix.codec import MOST_BYTES_OF_A_NAME, Data
 from .rules import Rejected, Rule, check_method, rules_of
-
-Data = Fields | bytes
-"""A payload: JSON, or as bytes what a binary frame carries."""
-
-MOST_BYTES_OF_A_NAME = 255
-"""Of a topic or event in a binary frame."""
 
 
 class Push(Struct, frozen=True):

@@ -30,6 +30,9 @@ Data = Payload | bytes
 """What a message carries: JSON, or as bytes what a binary frame has."""
 Status = Literal["ok", "error"]
 
+MOST_BYTES_OF_A_NAME = 255
+"""Of a ref, topic or event in a binary frame."""
+
 
 class ProtocolError(GameClusterError):
     """The client's fault: what it sent is not Phoenix Channels. The text says what was expected."""
@@ -182,6 +185,6 @@ def _binary(vsn: Vsn, kind: int, *fields: Ref) -> bytes:
     if vsn is Vsn.V1:
         raise NotBinary("vsn 1.0.0 has no binary frames: the client should connect with vsn=2.0.0")
     texts = [b"" if field is None else str(field).encode() for field in fields]
-    if any(len(text) > 255 for text in texts):
-        raise NotBinary("a binary frame has refs, topics and events of 255 bytes at most")
+    if any(len(text) > MOST_BYTES_OF_A_NAME for text in texts):
+        raise NotBinary(f"a binary frame has refs, topics and events of {MOST_BYTES_OF_A_NAME} bytes at most")
     return bytes((kind, *map(len, texts))) + b"".join(texts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 from ..channel import Channel
 from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, Replace
@@ -23,23 +23,20 @@ from .game_topic import GAME, GameTopic
 from .joins import Tokens
 from .metrics import Metrics
 from .outbox import ClientSocket, Flusher, Outbox, binary_frame, text_frame
-from .patches import Timer
+from .patches import Clock as PatchClock
 from .timers import TimerWheel
 from .topics import Topics
-
-GOING_AWAY, UNSUPPORTED_DATA, BAD_DATA, RESTARTING = 1001, 1003, 1007, 1012
+from .websocket import BAD_DATA, GOING_AWAY, RESTARTING, UNSUPPORTED_DATA
 
 log = logging.getLogger("gamecluster.clients")
 
+Frame = TypeVar("Frame", str | bytes, bytes)
 
-class Clock(Protocol):
+
+class Clock(PatchClock, Protocol):
     """The event loop, as far as the hub needs it."""
 
-    def time(self) -> float: ...
-
     def call_soon(self, callback: Callable[[], None], /) -> object: ...
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer: ...
 
 
 class Hub:
@@ -108,28 +105,12 @@ class Hub:
 
     def received(self, connection: Connection, data: str | bytes) -> None:
         """A text frame has come."""
-        if not connection.is_open:
-            return
-        self._metrics.messages_in.inc()
-        try:
-            message = connection.session.decode(data, self._clock.time())
-        except ProtocolError as error:
-            self._close(connection, BAD_DATA, str(error))
-            return
-        self._take(connection, message)
+        self._receive(connection, connection.session.decode, data, BAD_DATA)
 
     def received_binary(self, connection: Connection, data: bytes) -> None:
         """A binary frame has come."""
-        if not connection.is_open:
-            return
-        self._metrics.messages_in.inc()
-        try:
-            message = connection.session.decode_binary(data, self._clock.time())
-        except ProtocolError as error:
-            code = UNSUPPORTED_DATA if connection.session.vsn is Vsn.V1 else BAD_DATA
-            self._close(connection, code, str(error))
-            return
-        self._take(connection, message)
+        code = UNSUPPORTED_DATA if connection.session.vsn is Vsn.V1 else BAD_DATA
+        self._receive(connection, connection.session.decode_binary, data, code)
 
     def blocked(self, connection: Connection) -> None:
         """It does not read what it is sent."""
@@ -195,9 +176,20 @@ class Hub:
 
     # --- what a session asks for -------------------------------------------------------------------------------------
 
-    def _take(self, connection: Connection, message: Message) -> None:
-        session = connection.session
-        if connection.bucket.take(self._clock.time()) or message.event == "phx_leave":
+    def _receive(
+        self, connection: Connection, decode: Callable[[Frame, float], Message], data: Frame, unreadable: int
+    ) -> None:
+        """``unreadable``: the code to close with if it can't be decoded."""
+        if not connection.is_open:
+            return
+        self._metrics.messages_in.inc()
+        now, session = self._clock.time(), connection.session
+        try:
+            message = decode(data, now)
+        except ProtocolError as error:
+            self._close(connection, unreadable, str(error))
+            return
+        if connection.bucket.take(now) or message.event == "phx_leave":
             self._perform(connection, session.receive(message))
         else:
             self._perform(connection, session.refuse(message, {"reason": "rate limited"}))

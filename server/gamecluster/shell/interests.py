@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from msgspec import Struct
 
 from ..core.messages import Incarnation
+from .timers import Timer
 
 ANSWER_SECONDS = 0.25
 TOPICS_AT_ONCE = 1000
@@ -43,10 +43,6 @@ class Noted(Struct, frozen=True, array_like=True, tag=3):
 
 
 Interest = Wants | WantsNoMore | Noted
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
 
 
 CallLater = Callable[[float, Callable[[], None]], Timer]

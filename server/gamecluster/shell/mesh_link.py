@@ -84,8 +84,7 @@ class Link(asyncio.Protocol):
         """Queues one encoded message; all of a turn of the loop leave together."""
         if self.is_closed:
             return
-        if not (self._outgoing or self._interests):
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
         self._outgoing.append(message)
         self._outgoing_bytes += len(message)
         if self._outgoing_bytes > UNSENT_LIMIT_BYTES:
@@ -95,8 +94,7 @@ class Link(asyncio.Protocol):
         """Leaves with the messages of this turn."""
         if self.is_closed:
             return
-        if not (self._outgoing or self._interests):
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
         self._interests.append(interest)
 
     def gossip(self, addresses: list[Address]) -> None:
@@ -207,6 +205,11 @@ class Link(asyncio.Protocol):
             self.settled.set_result(None)
 
     # --- sending
+
+    def _flush_soon(self) -> None:
+        """Before something is queued: the first of a turn has all of it leave at the turn's end."""
+        if not (self._outgoing or self._interests):
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         messages, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0

@@ -19,12 +19,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..core.messages import Fields, Op, Position
+from .timers import Timer
 
 SendPatch = Callable[[Position, list[Op]], None]
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
 
 
 class Clock(Protocol):

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """What the event loop gives for a callback that is to come."""
+
+    def cancel(self) -> None: ...
+
 
 class TimerWheel:
     """Of numbers, each in one slot. Looking at one that is gone meanwhile costs a lookup; nothing is ever searched."""

@@ -14,7 +14,7 @@ from enum import IntEnum
 
 from websockets.speedups import apply_mask
 
-NORMAL, GOING_AWAY, PROTOCOL_ERROR, BAD_DATA, TOO_BIG, RESTARTING = 1000, 1001, 1002, 1007, 1009, 1012
+GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED_DATA, BAD_DATA, TOO_BIG, RESTARTING = 1001, 1002, 1003, 1007, 1009, 1012
 NO_CODE = 1005
 """Of a close that gave none."""
 _CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
