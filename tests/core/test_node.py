@@ -229,6 +229,59 @@ def test_a_pod_that_never_met_another_goes_at_once() -> None:
     assert do.Drained() in cluster.effects["a-0"]
 
 
+def test_an_only_pod_plays_on_until_a_newcomer_has_what_is_in_its_memory() -> None:
+    cluster = Cluster(size=1, awaits_newcomers=True)
+    cluster.join("a-0")
+    cluster.tell("a-0", happened.DrainRequested())
+    cluster.run(10.0)
+    answer = cluster.answer("a-0", cluster.ask("a-0", n=1))
+    assert answer is not None and answer.ok, "it takes moves all the while"
+    assert do.Drained() not in cluster.effects["a-0"]
+    cluster.add("a-1")
+    cluster.run(0.5)
+    assert (cluster.leader(), cluster.total("a-1"), names(cluster.lease)) == ("a-1", 1, ["a-1"])
+    assert do.Drained() in cluster.effects["a-0"]
+
+
+def test_when_all_drain_and_newcomers_are_sent_the_leader_stays_for_them() -> None:
+    cluster = Cluster(awaits_newcomers=True)
+    cluster.join("a-0")
+    cluster.ask("a-0", n=1)
+    for name in ("a-0", "a-1", "a-2"):
+        cluster.tell(name, happened.DrainRequested())
+    cluster.run(0.5)
+    assert [do.Drained() in cluster.effects[name] for name in ("a-0", "a-1", "a-2")] == [False, True, True]
+    for name in ("a-1", "a-2"):
+        cluster.kill(name)
+    cluster.run(5.0)
+    assert do.Drained() not in cluster.effects["a-0"]
+    cluster.add("a-2", boot=2)
+    cluster.run(0.5)
+    assert (cluster.leader(), cluster.total("a-2")) == ("a-2", 1)
+    assert do.Drained() in cluster.effects["a-0"]
+
+
+def test_nobody_is_awaited_once_the_lease_is_deleted() -> None:
+    cluster = Cluster(size=1, awaits_newcomers=True)
+    cluster.tell("a-0", happened.DrainRequested())
+    cluster.run(1.0)
+    assert do.Drained() not in cluster.effects["a-0"]
+    cluster.tell("a-0", happened.RecordRead(None))
+    cluster.run(0.1)
+    assert do.Drained() in cluster.effects["a-0"]
+
+
+def test_newcomers_are_not_awaited_for_long_while_the_lease_does_not_answer() -> None:
+    cluster = Cluster(size=1, awaits_newcomers=True)
+    cluster.lease_away = True
+    cluster.tell("a-0", happened.RecordReadFailed("timed out"))
+    cluster.tell("a-0", happened.DrainRequested())
+    cluster.run(2.9)
+    assert do.Drained() not in cluster.effects["a-0"]
+    cluster.run(0.3)
+    assert do.Drained() in cluster.effects["a-0"]
+
+
 def alone_after_the_others_left() -> Cluster:
     cluster = Cluster(size=2)
     cluster.join("a-1")

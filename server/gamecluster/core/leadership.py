@@ -211,6 +211,11 @@ class Leadership:
         records = [*([self.record] if self.record else []), *(attempt.record for attempt in self._attempts)]
         return any(self.me in record.in_sync for record in records)
 
+    def is_lease_gone(self, now: float, patience: float) -> bool:
+        """Deleted, or its store has not answered for ``patience`` seconds."""
+        is_away = self._away_since is not None and now - self._away_since >= patience
+        return self.record is None or self._is_missing or is_away
+
     @property
     def is_off_record(self) -> bool:
         """I lead, or am about to, by promises under a seal, and the record does not say so yet."""

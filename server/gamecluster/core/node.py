@@ -75,7 +75,7 @@ class NodeConfig:
 
     ``stops_when_alone`` off: rule 11 does not hold; a pod left alone goes on though the game may be restored elsewhere.
     ``leave_alone_after``: how long a pod that is to go waits for others to come, where there were others before. inf: for ever, also
-    when all whom it knows go with it.
+    when all whom it knows go with it. ``awaits_newcomers``: so it waits while there is a Lease: somebody sees to it that one comes.
     """
 
     suspect_after: float = 0.5
@@ -87,6 +87,7 @@ class NodeConfig:
     hello_every: float = 0.1
     hand_over_within: float = 3.0
     leave_alone_after: float = 3.0
+    awaits_newcomers: bool = False
     disconnect_after: float = 2.0
     url: str | None = None
     revision: str = ""
@@ -380,7 +381,8 @@ class Node:
         if self._drained:
             return
         leadership, has_waited = self._leadership, now >= self._asked_to_go + self._config.leave_alone_after
-        others_go = self._members.everyone_else_is_leaving(self.record) and (
+        is_left_alone = self._members.everyone_else_is_leaving(self.record) and not self._awaits_newcomers(now)
+        others_go = is_left_alone and (
             not self._members.has_met
             or (self._members.was_any_heard_since(self._asked_to_go) and self._config.leave_alone_after < inf)
             or has_waited
@@ -392,8 +394,23 @@ class Node:
         if others_go or self._may_go:
             self._drained = True
             self._out.append(do.Drained())
-        elif self.is_leader and not leadership.closing:
+        elif self.is_leader and not leadership.closing and (self._has_successor() or not self._awaits_newcomers(now)):
             leadership.ask_hand_over(None, now, self._config.hand_over_within)
+
+    def _awaits_newcomers(self, now: float) -> bool:
+        """What is in memory only would go with this pod. Without a Lease nobody else could lead: the game is being deleted."""
+        leadership = self._leadership
+        return (
+            self._config.awaits_newcomers
+            and self._durability.kept is Kept.nowhere
+            and (self.is_leader or leadership.may_be_in_sync)
+            and not leadership.is_lease_gone(now, self._config.leave_alone_after)
+        )
+
+    def _has_successor(self) -> bool:
+        """Who awaits one goes on without: a hand-over that is asked for holds moves up."""
+        stay = set(self._members.linked()) - self._members.draining()
+        return self.record is not None and not stay.isdisjoint(self.record.in_sync)
 
     @property
     def _may_go(self) -> bool:
