@@ -144,6 +144,8 @@ class Cluster:
             match effect:
                 case do.SendPeer(peer, message):
                     self._send(name, peer, message)
+                case do.FlushSoon():
+                    self._queue.append((name, happened.TurnEnded()))
                 case do.WriteRecord(request, record):
                     self._write(name, request, record)
                 case do.ReadRecord():

@@ -107,6 +107,7 @@ def test_after_a_snapshot_nothing_older_is_known() -> None:
 
 def test_positions_are_known_for_as_long_as_the_log_keeps_its_entries() -> None:
     log, _ = logged([[] for _ in range(HISTORY + 10)])
+    log.trim()
     assert missed(log, Position(1, 10), log.tables) == []
     assert missed(log, Position(1, 9), log.tables) is None
 

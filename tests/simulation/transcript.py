@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gamecluster.core.effects import SendPeer
+from gamecluster.core.effects import FlushSoon, SendPeer
 from gamecluster.core.events import PeerSaid, RecordRead
 from gamecluster.core.messages import Append, Entry, Hello, Install, Position, Promise, Record
 
@@ -27,7 +27,7 @@ class Transcript:
         self._add((now, who, "<-", event))
 
     def effect(self, now: float, who: str, effect: Any) -> None:
-        if type(effect) is SendPeer and _is_dull(effect.message):
+        if type(effect) is FlushSoon or (type(effect) is SendPeer and _is_dull(effect.message)):
             return
         self._add((now, who, "->", effect))
 

@@ -48,6 +48,7 @@ from .storage import Storage
 from .transcript import Transcript
 
 TICK = happened.Ticked()
+TURN_ENDED = happened.TurnEnded()
 STORM = 300_000
 """Far more than ever happens in one call of ``run_until``: messages that multiply are noticed."""
 
@@ -307,7 +308,7 @@ class World:
     def _step(self, life: Life, event: Event) -> None:
         if not life.alive:
             return
-        if event is not TICK:
+        if event is not TICK and event is not TURN_ENDED:
             self.transcript.event(self.now, life.incarnation, event)
         effects = life.node.handle(event, life.clock(self.now))
         invariants.check_commits(self.ledger, life, self.lease, self.lives, self.now)
@@ -340,6 +341,9 @@ class World:
                     if client.pod == life.incarnation and client.joined:
                         client.saw(effect.epoch, effect.seq)
                 return True
+            case do.FlushSoon():
+                turn = self.random.choice((0.0, self.random.uniform(0, 0.001)))
+                self.at(self.now + turn, self.give, life.incarnation, self._step, life, TURN_ENDED)
             case do.ReadRecord():
                 self._read(life)
             case do.Store():

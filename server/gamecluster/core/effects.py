@@ -22,6 +22,10 @@ class SendPeer(Struct, frozen=True):
     message: Message
 
 
+class FlushSoon(Struct, frozen=True):
+    """Something waits for peers: tell TurnEnded when all that is to be done now has been done, so that it leaves together."""
+
+
 class ReadRecord(Struct, frozen=True):
     """Read the Lease from its store; answered by RecordRead or RecordReadFailed."""
 
@@ -107,6 +111,7 @@ class Drained(Struct, frozen=True):
 
 Effect = (
     SendPeer
+    | FlushSoon
     | ReadRecord
     | WriteRecord
     | Store

@@ -11,6 +11,10 @@ class Ticked(Struct, frozen=True):
     """Sent every 20 ms. A gap far above that tells the node that its own loop was stalled."""
 
 
+class TurnEnded(Struct, frozen=True):
+    """Answers FlushSoon, once, within milliseconds."""
+
+
 class LinkUp(Struct, frozen=True):
     """An authenticated link to ``peer`` works (again). Sent anew when a link replaces another of the same peer."""
 
@@ -147,6 +151,7 @@ class DrainRequested(Struct, frozen=True):
 
 Event = (
     Ticked
+    | TurnEnded
     | LinkUp
     | LinkDown
     | PeerSaid

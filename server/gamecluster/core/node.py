@@ -146,6 +146,9 @@ class Node:
         self._held: deque[tuple[Incarnation, Forward]] = deque()
         self._seen: dict[Incarnation, Seen] = {}  # in the epoch that this pod led last
         self._seen_epoch = 0
+        self._is_flush_due = False
+        self._ack: tuple[Incarnation, Ack] | None = None  # the newest that waits for the end of the turn
+        self._acked: tuple[Incarnation, Ack] | None = None  # the newest that was sent
         self._connections = 0
         self._live: dict[int, str] = {}  # connections of this pod that have asked to join, and not left → player
         self._joined: dict[str, int] = {}  # players who joined → their connection
@@ -223,6 +226,8 @@ class Node:
                 self._ask(request, Move(player, connection, name, payload, n))
             case happened.Ticked():
                 self._on_tick()
+            case happened.TurnEnded():
+                self._on_turn_ended()
             case happened.PlayerJoined(request, connection, player, stay, nonce):
                 nonce = nonce or f"{self._random.getrandbits(96):024x}"
                 self._live[connection] = player
@@ -509,7 +514,11 @@ class Node:
         if not self._accepts(peer, message.epoch):
             return
         ack, committed = self._replication.follow_append(message)
-        self._send(peer, ack)
+        if ack.missing:
+            self._send(peer, ack)
+        elif message.entries or self._acked != (peer, ack):
+            self._ack = peer, ack
+            self._flush_soon()
         self._deliver(committed)
         if not ack.missing:
             self._refuse(self._forwarding.synced(message.epoch, self.log.tail()))
@@ -518,6 +527,7 @@ class Node:
     def _on_install(self, peer: Incarnation, message: Install) -> None:
         if not self._accepts(peer, message.epoch):
             return
+        self._acked = None
         if self.log.has(message.position):  # late, or not needed: what follows it in the log stays
             self._on_append(peer, Append(message.epoch, message.position, [], message.position.seq))
             return
@@ -618,8 +628,24 @@ class Node:
     def _append(self, draft: Draft) -> None:
         self._out += [Say(Level.warning, f"a rule of the game failed\n{e}") for e in self._authority.take_errors()]
         entry = Entry(self._serving_epoch, self.log.last.seq + 1, draft.ops, draft.replies, draft.broadcasts)
-        self._send_all(self._replication.append(entry))
+        self.log.append(entry)
+        self._flush_soon()
         self._commit()
+
+    def _flush_soon(self) -> None:
+        if not self._is_flush_due and (self._ack is not None or self._replication.has_copies):
+            self._is_flush_due = True
+            self._out.append(do.FlushSoon())
+
+    def _on_turn_ended(self) -> None:
+        """An acknowledgement to one whom another was promised since would count what may be cut off already."""
+        self._is_flush_due = False
+        self._send_all(self._replication.flush(self._now))
+        if self._ack is not None:
+            (peer, ack), self._ack = self._ack, None
+            if self._leadership.promise == Promise(ack.epoch, peer):
+                self._acked = peer, ack
+                self._send(peer, ack)
 
     def _commit(self) -> None:
         if not self.is_leader or not self._leadership.may_commit(self._now):
@@ -628,7 +654,9 @@ class Node:
         seq = min(held_by_all, self._durability.committable(self.log))
         if seq > self.log.committed.seq:
             committed = self.log.commit(seq)
-            self._send_all(self._replication.announce())
+            self._flush_soon()
+            if not self._is_flush_due:
+                self.log.trim()
             self._deliver(committed)
             self._finish_account(seq)
 

@@ -5,7 +5,7 @@ Leader, per peer:
 | state     | event                  | next      | effects                                                        |
 | --------- | ---------------------- | --------- | -------------------------------------------------------------- |
 | asked     | Promised               | streaming | nothing, the missing entries, or a snapshot and what follows    |
-| streaming | entry appended         | streaming | Append                                                         |
+| streaming | the turn ends          | streaming | one Append: all that is new, and how far it is committed       |
 | streaming | Ack                    | streaming | match rises                                                    |
 | streaming | Ack missing, or no Ack | streaming | again from what the peer has                                   |
 
@@ -49,12 +49,10 @@ class Log:
 
     def after(self, position: Position) -> list[Entry]:
         """Entries after ``position``, which must be in the log."""
-        start = position.seq - self._before.seq
-        if start == len(self._entries):
-            return []
-        if start == len(self._entries) - 1:
-            return [self._entries[-1]]
-        return list(self._entries)[start:]
+        start, end = position.seq - self._before.seq, len(self._entries)
+        if end - start > end // 2:
+            return list(self._entries)[start:]
+        return [self._entries[index] for index in range(start, end)]  # near its end a deque is quick
 
     def tail(self) -> list[Entry]:
         return self.after(self.committed)
@@ -81,9 +79,12 @@ class Log:
             apply(self.tables, entry.ops)
             self.committed = entry.position
             done.append(entry)
+        return done
+
+    def trim(self) -> None:
+        """Forgets the oldest of what is committed, as far as it is more than is kept."""
         while len(self._entries) > HISTORY and self._entries[0].seq <= self.committed.seq:
             self._before = self._entries.popleft().position
-        return done
 
     def install(self, position: Position, tables: Tables) -> None:
         self._entries.clear()
@@ -113,10 +114,14 @@ def apply(tables: Tables, ops: list[Op]) -> None:
 
 @dataclass
 class Copy:
-    """What the leader knows of one peer's log in this epoch. ``match``: equal to ours up to there; ``sent``: on its way."""
+    """What the leader knows of one peer's log in this epoch. ``match``: equal to ours up to there; ``sent``: on its way.
+
+    ``told``: up to which number it knows the log to be committed.
+    """
 
     match: Position | None = None
     sent: Position = START
+    told: int = -1
     progress_at: float = 0.0
     quiet_until: float = -inf
     is_sealed: bool = False
@@ -148,6 +153,10 @@ class Replication:
         """A link is gone or new: what was on its way may be lost, so the peer is asked again."""
         self._copies.pop(peer, None)
 
+    @property
+    def has_copies(self) -> bool:
+        return bool(self._copies)
+
     def has_promised(self, peer: Incarnation) -> bool:
         return peer in self._copies
 
@@ -173,15 +182,24 @@ class Replication:
                 return self._send_from(peer, position)
         return self._send_snapshot(peer)
 
-    def append(self, entry: Entry) -> Outgoing:
-        previous = self.log.last
-        self.log.append(entry)
+    def flush(self, now: float) -> Outgoing:
+        """What copies lack, and how far it is committed: one message for each, however many entries a turn has made.
+
+        Nothing is trimmed between two of these, so what was sent last is still in the log.
+        """
         out: Outgoing = []
-        message = Append(self.epoch, previous, [entry], self.log.committed.seq)
+        last, committed = self.log.last, self.log.committed.seq
+        shared: dict[Position, Append] = {}
         for peer, copy in self._copies.items():
-            if copy.sent == previous:
-                copy.sent = entry.position
-                out.append((peer, message))
+            if copy.sent == last and copy.told == committed:
+                continue
+            if copy.match == copy.sent:  # all was acknowledged: its time counts from now
+                copy.progress_at = now
+            if (message := shared.get(copy.sent)) is None:
+                message = shared[copy.sent] = Append(self.epoch, copy.sent, self.log.after(copy.sent), committed)
+            copy.sent, copy.told = last, committed
+            out.append((peer, message))
+        self.log.trim()
         return out
 
     def acknowledged(self, peer: Incarnation, ack: Ack, now: float) -> Outgoing:
@@ -210,9 +228,12 @@ class Replication:
 
     def announce(self) -> Outgoing:
         """Tells every copy how far things are committed; it is the leader's heartbeat as well."""
-        return [
-            (peer, Append(self.epoch, copy.sent, [], self.log.committed.seq)) for peer, copy in self._copies.items()
-        ]
+        committed = self.log.committed.seq
+        out: Outgoing = []
+        for peer, copy in self._copies.items():
+            copy.told = committed
+            out.append((peer, Append(self.epoch, copy.sent, [], committed)))
+        return out
 
     def resend(self, now: float) -> Outgoing:
         """Once more to those whose acknowledgement is overdue (a link that was replaced may have lost something)."""
@@ -232,9 +253,9 @@ class Replication:
             copy.progress_at = now
 
     def _send_from(self, peer: Incarnation, position: Position) -> Outgoing:
-        self._copies[peer].sent = self.log.last
-        entries = self.log.after(position)
-        return [(peer, Append(self.epoch, position, entries, self.log.committed.seq))]
+        copy, entries, committed = self._copies[peer], self.log.after(position), self.log.committed.seq
+        copy.sent, copy.told = self.log.last, committed
+        return [(peer, Append(self.epoch, position, entries, committed))]
 
     def _send_snapshot(self, peer: Incarnation) -> Outgoing:
         at = self.log.committed
@@ -250,6 +271,7 @@ class Replication:
         end = message.entries[-1].position if message.entries else message.previous
         self.synced_epoch = message.epoch
         committed = self.log.commit(min(message.committed, end.seq))
+        self.log.trim()
         return Ack(message.epoch, end, False), committed
 
     def follow_install(self, message: Install) -> tuple[Ack, bool]:

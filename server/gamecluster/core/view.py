@@ -69,3 +69,8 @@ class ClusterView(Struct, frozen=True, rename="camel"):
     """Where the asked pod's log ends, ``{"epoch", "seq"}``: what it may have beyond ``seq`` is not committed, as far as it knows."""
     bound: list[str] = field(default_factory=list)
     """Incarnations of the seal that keeps the asked pod from writing the record (rule 10); empty: none does."""
+
+    @property
+    def has_another(self) -> bool:
+        """There is a pod that clients can go to instead of this one when it goes."""
+        return any(node.ready and not node.draining for node in self.nodes if node.name != self.self)

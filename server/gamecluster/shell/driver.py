@@ -4,6 +4,7 @@
 effect                    done by
 ========================= =============================================================
 SendPeer                  the mesh
+FlushSoon                 a callback at the end of the loop's turn
 ReadRecord, WriteRecord   a task on the Lease with a deadline; its outcome is an event
 Store, LoadStored         a task on the storage; its outcome is an event
 Answer, Deliver…, Replace the hub of this pod's clients
@@ -29,6 +30,7 @@ from ..core.effects import (
     DeliverState,
     Drained,
     Effect,
+    FlushSoon,
     Level,
     LoadStored,
     ReadRecord,
@@ -51,6 +53,7 @@ from ..core.events import (
     StoredUnreadable,
     StoreFailed,
     Ticked,
+    TurnEnded,
 )
 from ..core.messages import Incarnation, Message, Op, Position, Record, Tables
 from ..core.view import ClusterView
@@ -75,6 +78,8 @@ STORAGE_LOOK_AGAIN_SECONDS = 0.5
 log = logging.getLogger("gamecluster.node")
 
 LEVELS = {Level.debug: logging.DEBUG, Level.info: logging.INFO, Level.warning: logging.WARNING}
+
+TURN_ENDED = TurnEnded()
 
 
 class NodeFailed(GameClusterError):
@@ -230,6 +235,8 @@ class Driver:
                 self._hub.deliver_state(effect)
             case Replace():
                 self._hub.replace(effect)
+            case FlushSoon():
+                self._loop.call_soon(self.dispatch, TURN_ENDED)
             case ReadRecord():
                 self._read_record()
             case WriteRecord(request, record):
