@@ -15,7 +15,7 @@ import msgspec
 
 from . import install
 from .build import Failed
-from .run import LOAD_CORE, SERVER_CORE, Run, can_pin, rounds
+from .run import LOAD_CORE, SERVER_CORE, Run, can_pin, processor, rounds
 from .scenarios import NAMED, SCENARIOS, Kind, Scenario
 from .servers import PEER_SERVERS, Server, another
 from .table import remarks, table
@@ -74,7 +74,7 @@ def conditions(count: int) -> str:
     """What has to be told with every figure."""
     cores = f"server on core {SERVER_CORE}, load generator on core {LOAD_CORE}" if can_pin() else "nothing is pinned"
     return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({_processor()}), Linux {platform.release()}, load average "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({processor()}), Linux {platform.release()}, load average "
         f"{os.getloadavg()[0]:.1f}; loopback, {cores}; medians of {count} interleaved rounds (lowest–highest). "
         "Sizes are those of the application's message, without the protocol's envelope."
     )
@@ -89,13 +89,6 @@ def line(run: Run) -> bytes:
         "load_average": run.load_average,
     }
     return msgspec.json.encode(told | msgspec.to_builtins(run.measured)) + b"\n"
-
-
-def _processor() -> str:
-    for text in Path("/proc/cpuinfo").read_text().splitlines():
-        if text.startswith("model name"):
-            return text.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 def _parser() -> argparse.ArgumentParser:

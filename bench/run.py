@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -112,6 +114,13 @@ def once(scenario: Scenario, server: Server) -> Measured:
 
 def can_pin() -> bool:
     return {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0)
+
+
+def processor() -> str:
+    for text in Path("/proc/cpuinfo").read_text().splitlines():
+        if text.startswith("model name"):
+            return text.split(":", 1)[1].strip()
+    return platform.machine()
 
 
 def load(running: Running, arguments: Mapping[str, Value], is_pinned: bool) -> Measured:

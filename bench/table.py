@@ -92,7 +92,7 @@ def table(runs: Sequence[Run]) -> str:
         cells = [_cell(column, own) for column in columns]
         ratio = [_ratio(columns[0], own, runs)] if is_compared else []
         rows.append([name, cells[0], *ratio, *cells[1:]])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def remarks(runs: Sequence[Run]) -> list[str]:
@@ -134,7 +134,7 @@ def _ratio(column: Column, own: Sequence[Run], runs: Sequence[Run]) -> str:
     return f"{median(ratios):.2f}" if ratios else "–"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
