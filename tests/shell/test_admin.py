@@ -100,9 +100,13 @@ async def test_probes(admin: Admin) -> None:
     answer = await admin.http.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "NoLeader: nobody holds it\n")
     assert (await admin.http.get("/livez")).status_code == 200
-    admin.driver.shown = msgspec.structs.replace(VIEW, nodes=[node_view("arena-2", draining=True)])
+    going = node_view("arena-2", draining=True)
+    admin.driver.shown = msgspec.structs.replace(VIEW, nodes=[node_view("arena-0"), going])
     answer = await admin.http.get("/readyz")
     assert answer.status_code == 503 and "draining" in answer.text
+    for other in (node_view("arena-0", ready=False), node_view("arena-0", draining=True)):
+        admin.driver.shown = msgspec.structs.replace(VIEW, nodes=[other, going])
+        assert (await admin.http.get("/readyz")).status_code == 200, "there is no other for clients to go to"
     admin.driver.is_alive = False
     assert (await admin.http.get("/livez")).status_code == 503
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
 import pytest
-from tests.shell.node import ask, free_ports, hear, running, until
+from tests.shell.fake_kubernetes import FakeKubernetes
+from tests.shell.node import Running, ask, free_ports, hear, running, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gamecluster.errors import ConfigurationError
 from gamecluster.settings import Settings
 from gamecluster.shell.keys import read_key
+from gamecluster.shell.lease import NEVER_HELD
 from gamecluster.shell.serve import Stop, listen, node_config, run_node
 from gamecluster.targets import Targets
 
@@ -85,6 +89,48 @@ async def test_a_node_that_ended_leaves_its_ports_and_folder_to_the_next(tmp_pat
     async with running(tmp_path) as node:
         second = (await node.http.get(f"{node.admin}/cluster")).json()["nodes"][0]["incarnation"]
     assert first.removesuffix("_1") == second.removesuffix("_2")
+
+
+async def test_an_only_node_on_kubernetes_serves_until_another_comes_or_its_lease_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vacant = {"metadata": {"annotations": {NEVER_HELD: "true"}}, "spec": {}}
+    async with FakeKubernetes().serve() as api:
+        await api.put("arena-gamestate", vacant)
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "kubeconfig", api.url)))
+        async with running(tmp_path, lease="kubernetes:games/arena-gamestate") as node, node.connect() as first:
+            assert (await ask(first, "game", "phx_join", {"player": "p1"}))["status"] == "ok"
+            node.stop.ask("SIGTERM")
+            await until(partial(is_draining, node))
+            async with node.connect() as second:
+                assert (await ask(second, "game", "phx_join", {"player": "p2"}))["status"] == "ok"
+            assert (await ask(first, "game", "add", {"amount": 1, "n": 1}, "2"))["status"] == "ok"
+            assert await node.is_ready()
+            await api.delete("arena-gamestate")
+            with pytest.raises(ConnectionClosed) as raised:
+                while True:
+                    await hear(first)
+            assert raised.value.rcvd is not None and raised.value.rcvd.code == 1012
+            async with asyncio.timeout(5):
+                await asyncio.shield(node.task)
+
+
+async def is_draining(node: Running) -> bool:
+    answer = (await node.http.get(f"{node.admin}/cluster")).json()
+    return bool(answer["nodes"][0]["draining"])
+
+
+def kubeconfig(path: Path, url: str) -> Path:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "fake",
+        "clusters": [{"name": "fake", "cluster": {"server": url}}],
+        "users": [{"name": "fake", "user": {"token": "t"}}],
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": "games"}}],
+    }
+    path.write_text(json.dumps(config))
+    return path
 
 
 async def test_only_a_second_interrupt_skips_the_hand_over() -> None:

@@ -62,7 +62,7 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
     @app.get("/readyz")
     async def ready() -> Response:
         view = backend.view()
-        if any(node.draining for node in view.nodes if node.name == view.self):
+        if view.has_another and any(node.draining for node in view.nodes if node.name == view.self):
             return _probe(False, "", "draining: this node is about to end")
         return _probe(view.ready and backend.is_alive, view.reason, f"{view.status}: {view.reason}")
 

@@ -1,7 +1,8 @@
 """One node, from its settings to its end: puts the parts together, listens, and goes without loss when it is told to.
 
-The end, on SIGTERM, SIGINT or POST /drain: new clients are turned away, the node hands over what it holds, or stores it if it is the
-last (at most 20 s), clients are sent elsewhere with 1012, listeners and links close. A second SIGINT skips the waiting.
+The end, on SIGTERM, SIGINT or POST /drain: new clients are turned away once there is another node, this one hands over what it holds, or
+stores it if it is the last (at most 20 s), clients are sent elsewhere with 1012, listeners and links close. A second SIGINT skips the
+waiting.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from .storage import Storage, StorageError, kept_by, open_storage
 DRAIN_SECONDS = 20.0
 GOODBYE_SECONDS = 3
 SWEEP_SECONDS = 1.0
+LOOK_SECONDS = 0.1
 EPOCH_LEAP = 1000
 
 log = logging.getLogger("gamecluster.serve")
@@ -131,6 +133,7 @@ def node_config(settings: Settings) -> NodeConfig:
         pid=os.getpid(),
         storage=kept_by(settings),
         durable=settings.durability == "storage",
+        awaits_newcomers=settings.lease.startswith("kubernetes:"),  # the operator sends one
     )
 
 
@@ -205,11 +208,11 @@ class _Parts:
 
     async def _drain(self, stop: Stop) -> None:
         log.info("going (%s): handing over", stop.reason)
-        self._hub.turn_away("this node is about to end: connect to another")
         self._driver.dispatch(DrainRequested())
+        turning_away = asyncio.ensure_future(self._turn_away())
         waits = [asyncio.ensure_future(event.wait()) for event in (self._driver.drained, stop.hurried)]
         done, _ = await asyncio.wait(waits, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
+        for wait in (turning_away, *waits):
             wait.cancel()
         if not done:
             is_stored = self._driver.view().storage in (StorageState.memory, StorageState.ready)
@@ -221,6 +224,12 @@ class _Parts:
             log.warning("%s within %.0f s: going all the same", left, DRAIN_SECONDS)
         elif not self._driver.drained.is_set():
             log.warning("interrupted again: not waiting for the hand-over")
+
+    async def _turn_away(self) -> None:
+        """Nobody new is let in as soon as there is another node to connect to."""
+        while not self._driver.view().has_another:  # noqa: ASYNC110 (what is looked at is no event)
+            await asyncio.sleep(LOOK_SECONDS)
+        self._hub.turn_away("this node is about to end: connect to another")
 
     async def _say_goodbye(self, serving: Sequence[asyncio.Task[None]]) -> None:
         """The driver and the mesh still run: the leader hears whose sockets are gone."""
