@@ -276,6 +276,9 @@ class Applier:
             outcome.news.append(self._scaled(before.replicas, plan.replicas))
 
     def _scaled(self, before: int, after: int) -> News:
+        going = scaling.only_one_going(self.observed.pods)
+        if (before, after) == (1, 2) and going is not None:
+            return news.second_pod(going)
         if self.memory.autoscaling is None:
             return news.scaled(before, after, self.cluster.generation)
         version = self.observed.objects["StatefulSet", self.cluster.name]["metadata"]["resourceVersion"]

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from . import labels as names
 from .labels import Object
-from .observed import Failover, Position
+from .observed import Failover, ObservedPod, Position
 from .record import Asleep, Incarnation, name_of
 from .record import asleep as read_asleep
 from .status import HIBERNATED, HIBERNATING, condition, what_was_lost
@@ -42,6 +42,11 @@ def adopted(uid: str) -> News:
 
 def scaled(before: int, after: int, generation: int) -> News:
     return News("Scaled", f"from {before} to {after} pods", f"{generation}/{before}/{after}")
+
+
+def second_pod(going: ObservedPod) -> News:
+    text = f"{going.name}, the only pod, goes: a second one takes the GameState over, and stays until the one in its place is ready"
+    return News("SecondPod", text, going.uid)
 
 
 def backstop_named(who: Incarnation, before: Incarnation | None, epoch: int) -> News:

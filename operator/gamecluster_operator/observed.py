@@ -107,13 +107,14 @@ class ObservedPod:
 @dataclass(frozen=True)
 class ObservedSet:
     """The StatefulSet. ``settled``: its controller has seen the last change, and there are as many pods as it says; ``revision``: what new
-    pods are made of, "" until the controller has said it."""
+    pods are made of, "" until the controller has said it; ``deleting``: it makes no pods any more."""
 
     replicas: int
     existing: int
     ready: int
     settled: bool
     revision: str = ""
+    deleting: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,7 @@ def _set(obj: Object) -> ObservedSet:
         ready=int(status.get("readyReplicas") or 0),
         settled=seen and int(status.get("replicas") or 0) == wanted,
         revision=str(status.get("updateRevision") or "") if seen else "",
+        deleting="deletionTimestamp" in obj["metadata"],
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from . import autoscaling, news, rollout, spec, status
+from . import autoscaling, news, rollout, scaling, spec, status
 from . import labels as names
 from .applier import Applier, Outcome
 from .kube import Conflict, Kube, Refused
@@ -211,10 +211,12 @@ class Reconciler:
 
 
 def _doubled(cluster: GameCluster | None, observed: Observed, memory: Memory) -> GameCluster | None:
-    """With a second pod as long as the only one is being replaced."""
+    """With a second pod as long as the only one is being replaced, or goes with all that there is of the game."""
     if cluster is None or cluster.replicas != 1:
         return cluster
     needs_second = rollout.needs_second(observed, memory.rolling_to is not None)
+    if cluster.storage.type == "Memory":
+        needs_second = needs_second or scaling.needs_second(observed.stateful_set, observed.pods)
     return replace(cluster, replicas=2) if needs_second else cluster
 
 

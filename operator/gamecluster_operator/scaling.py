@@ -13,13 +13,19 @@ None at all (hibernation): first all but one go, as above; then that one, which 
     its storage does not take what it is given                   → wait: what it holds may be nowhere else
     it leads, and its storage works                              → remove it
     no pod has a process, or nobody ever led                     → remove it: there is nothing to lose
+
+One, of a game that is in memory only, needs a second one as long as the only one goes (a drain, ``kubectl delete pod``):
+
+    there is one, it was told to end, and has a process          → a second one, to hand over to
+    there are more, and the first is not there, or not ready     → one of the others stays
+    the first is ready                                           → as for any other shrinking
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .observed import ObservedPod
+from .observed import ObservedPod, ObservedSet
 from .record import Record, name_of, ordinal_of
 
 HAND_OFF_SECONDS = 10.0
@@ -62,6 +68,21 @@ def plan(
         kept = min(in_sync)
         return Plan(max(wanted, min(current, kept + 1)), None, f"pod {kept} stays until one below {wanted} is in sync")
     return Plan(wanted)
+
+
+def needs_second(current: ObservedSet | None, pods: tuple[ObservedPod, ...]) -> bool:
+    """Whether a game that is to have one pod, and nothing but its memory, is to have two right now."""
+    if current is None or current.deleting or not current.replicas:
+        return False
+    if current.replicas == 1:
+        return only_one_going(pods) is not None
+    first = next((pod for pod in pods if pod.ordinal == 0), None)
+    return first is None or first.deleting or not first.ready
+
+
+def only_one_going(pods: tuple[ObservedPod, ...]) -> ObservedPod | None:
+    """The pod that has a process, if every pod there is was told to end."""
+    return next((pod for pod in pods if pod.running), None) if all(pod.deleting for pod in pods) else None
 
 
 def _to_none(current: int, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float) -> Plan:

@@ -741,6 +741,60 @@ async def test_a_leader_that_does_not_hand_over_is_waited_for_ten_seconds() -> N
     assert replicas(world) == 2
 
 
+async def test_an_only_pod_that_goes_is_stood_in_for_until_the_one_in_its_place_is_ready() -> None:
+    world = World(replicas=1)
+    await world.play(1)
+    world.end_pod(0)
+    await world.look()
+    assert replicas(world) == 2
+    assert "arena-0, the only pod, goes" in world.said[-1]
+    world.starting_pod(1, "pod1")
+    world.hold(0, 1, 0)
+    await world.look(10)
+    world.run_pod(1)
+    world.hold(1, 2, 1)
+    world.remove_pod(0)
+    world.restart_operator()
+    await world.look(60)
+    assert replicas(world) == 2, "nothing has to be remembered for it"
+    world.starting_pod(0, "another0")
+    world.hold(1, 2, 1)
+    await world.look(60)
+    assert (replicas(world), world.pods.handed_off) == (2, [])
+    world.run_pod(0, "another0")
+    world.hold(1, 2, 1, 0)
+    await world.look()
+    assert (replicas(world), world.pods.handed_off) == (2, [("arena-1", "arena-0")])
+    world.hold(0, 3, 0, 1)
+    await world.look(1)
+    assert replicas(world) == 1
+    world.end_pod(1)
+    await world.look(1)
+    assert replicas(world) == 1
+    world.remove_pod(1)
+    world.hold(0, 3, 0)
+    await world.settle()
+    assert world.condition("Reconciling") == ("False", "Settled")
+
+
+REDIS = {"type": "Redis", "secretRef": {"name": "redis", "key": "url"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "edited"),
+    [({"replicas": 1}, {"paused": True}), ({"replicas": 1, "storage": REDIS}, {}), ({"replicas": 2}, {})],
+    ids=["paused", "stored", "two"],
+)
+async def test_no_pod_stands_in_where_that_is_not_wanted_or_not_needed(spec: Object, edited: Object) -> None:
+    world, wanted = World(**spec), spec["replicas"]
+    await world.play(wanted)
+    world.edit(**edited)
+    for ordinal in range(wanted):
+        world.end_pod(ordinal)
+    await world.look()
+    assert replicas(world) == wanted
+
+
 async def test_pods_own_services_come_and_go_with_the_pods() -> None:
     world = World(expose={"type": "NodePort"}, replicas=3)
     await world.play()

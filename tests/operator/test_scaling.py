@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamecluster_operator.observed import ObservedPod
+from gamecluster_operator.observed import ObservedPod, ObservedSet
 from gamecluster_operator.record import Incarnation, Record
-from gamecluster_operator.scaling import Plan, plan
+from gamecluster_operator.scaling import Plan, needs_second, plan
 
 
 def pods(count: int) -> tuple[ObservedPod, ...]:
@@ -49,3 +51,37 @@ def test_there_are_never_more_than_there_are_nor_fewer_than_wanted(
     assert min(wanted, current) <= made.replicas <= max(wanted, current)
     assert made.hand_off is None or made.replicas == current
     assert (made.replicas == wanted) or made.waiting
+
+
+ONE, TWO = ObservedSet(1, 1, 1, True, "new"), ObservedSet(2, 2, 2, True, "new")
+FIRST, SECOND = pods(2)
+
+
+def test_an_only_pod_that_goes_gets_a_second_one() -> None:
+    assert not needs_second(ONE, (FIRST,))
+    assert needs_second(ONE, (replace(FIRST, deleting=True),))
+    assert needs_second(TWO, (replace(FIRST, deleting=True),)), "its pod is not there yet"
+
+
+def test_who_has_ended_or_never_ran_has_nothing_to_hand_over() -> None:
+    assert not needs_second(ONE, (replace(FIRST, deleting=True, running=False),))
+    assert not needs_second(ONE, ())
+    assert not needs_second(None, ())
+
+
+def test_a_set_that_makes_no_pods_any_more_is_left_alone() -> None:
+    assert not needs_second(replace(ONE, deleting=True), (replace(FIRST, deleting=True),))
+    assert not needs_second(replace(ONE, replicas=0), (replace(FIRST, deleting=True),))
+
+
+def test_the_second_one_stays_until_the_one_in_the_first_ones_place_is_ready() -> None:
+    assert needs_second(TWO, (replace(FIRST, deleting=True), SECOND))
+    assert needs_second(TWO, (SECOND,))
+    assert needs_second(TWO, (replace(FIRST, ready=False), SECOND))
+    assert not needs_second(TWO, (FIRST, SECOND))
+
+
+def test_while_one_stays_or_is_on_its_way_no_other_is_made() -> None:
+    ending = replace(SECOND, deleting=True)
+    assert not needs_second(ONE, (FIRST, ending)), "the surplus pod of a moment ago"
+    assert not needs_second(ONE, (replace(FIRST, ready=False, running=False), ending))

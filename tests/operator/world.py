@@ -129,6 +129,12 @@ class World:
         self.pods.tells.pop(pod["metadata"]["uid"], None)
         self._count()
 
+    def end_pod(self, ordinal: int) -> None:
+        """``kubectl delete pod``, or an eviction: it was told to end, and still runs."""
+        pod = copy.deepcopy(self.kube.one("Pod", f"arena-{ordinal}"))
+        pod["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30}
+        self.kube.put(pod)
+
     def remove_pod(self, ordinal: int) -> None:
         pod = self.kube.one("Pod", f"arena-{ordinal}")
         self.pods.tells.pop(pod["metadata"]["uid"], None)
