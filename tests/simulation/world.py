@@ -68,6 +68,7 @@ def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision:
         leave_alone_after=inf
         if plan.storage is Kept.nowhere
         else 0.5,  # else it goes with the only copy, as it was told
+        awaits_newcomers=Random(f"{plan.seed}/awaits").random() < 0.5,
     )
     grace = 1e6 if plan.family is Family.clocks else 30.0  # a clock that jumps would end stays
     game = GuestBook(plan.grace) if plan.leaves else CounterGame(grace)
