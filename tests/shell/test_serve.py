@@ -54,6 +54,14 @@ def test_an_address_that_is_not_this_machines_is_named() -> None:
         listen("192.0.2.1", 0, "GAMECLUSTER_PORT")
 
 
+def test_connections_have_the_send_buffer_of_their_port() -> None:
+    option = socket.SOL_SOCKET, socket.SO_SNDBUF
+    with listen("127.0.0.1", 0, "GAMECLUSTER_PORT") as port, socket.create_connection(port.getsockname()) as client:
+        connection, _ = port.accept()
+        with connection:
+            assert connection.getsockopt(*option) == port.getsockopt(*option) != client.getsockopt(*option)
+
+
 @pytest.mark.parametrize("key", [b"\n" + bytes(range(200, 230)) + b" ", b"0123456789abcdef" * 2])
 def test_a_keys_bytes_are_all_taken_but_for_the_end_of_a_line(tmp_path: Path, key: bytes) -> None:
     path = tmp_path / "key"

@@ -1,4 +1,7 @@
-"""The client port: the page, ``/servers``, and the WebSocket that speaks Phoenix Channels."""
+"""The client port: the page, ``/servers``, and the WebSocket that speaks Phoenix Channels.
+
+Clients are let in by ``let_in``, whether they come by the application's route or by the short way (``opening``).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -19,8 +22,10 @@ from ..core.view import ClusterView
 from ..phoenix.codec import ProtocolError, parse_vsn
 from ..settings import Settings
 from .clients import Hub
+from .opening import Door, Entry, Opening
 from .sockets import DETACH
 
+SOCKET_PATH = "/socket/websocket"
 SUBPROTOCOL = "phoenix"
 TOKEN_SUBPROTOCOL = "base64url.bearer.phx."
 
@@ -40,25 +45,65 @@ def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> F
         return JSONResponse({"servers": list_servers(view(), address_of(request))}, headers=headers)
 
     async def socket(websocket: WebSocket) -> None:
-        refusal = _refusal(websocket, settings, hub)
-        if refusal is not None:
-            await websocket.send_denial_response(refusal)
+        headers, offered = websocket.headers, websocket.scope["subprotocols"]
+        entry = let_in(settings, hub, websocket.query_params, headers.get("origin"), headers.get("host"), offered)
+        if isinstance(entry, Response):
+            await websocket.send_denial_response(entry)
             return
-        vsn = parse_vsn(websocket.query_params.get("vsn"))
-        offered = websocket.scope["subprotocols"]
-        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        token = connection_token(websocket.query_params, offered)
-        websocket.scope["extensions"][DETACH](lambda wire: hub.connect(wire, vsn, token))
+        await websocket.accept(entry.subprotocol)
+        websocket.scope["extensions"][DETACH](entry.make_client)
 
-    app.router.routes.append(WebSocketRoute("/socket/websocket", socket))  # no dependencies to solve: twice as fast
+    app.router.routes.append(WebSocketRoute(SOCKET_PATH, socket))  # no dependencies to solve: twice as fast
 
     @app.websocket("/{path:path}")
     async def elsewhere(websocket: WebSocket, path: str) -> None:
-        text = f"no WebSocket at /{path}: it is at /socket/websocket\n"
+        text = f"no WebSocket at /{path}: it is at {SOCKET_PATH}\n"
         await websocket.send_denial_response(PlainTextResponse(text, status_code=404))
 
     app.mount("/", _Page(directory=str(files("gamecluster") / "web"), html=True, check_dir=False))
     return app
+
+
+def make_door(settings: Settings, hub: Hub) -> Door:
+    """Lets in by the short way whom the application's own route would let in."""
+    paths = {(prefix + SOCKET_PATH).encode() for prefix in ("", own_path(settings.url))}
+
+    def door(opening: Opening) -> Entry | None:
+        if opening.path not in paths:
+            return None
+        query = dict(parse_qsl(opening.query.decode(), keep_blank_values=True))
+        origin, host, offered = (_text(opening, name) for name in (b"origin", b"host", b"sec-websocket-protocol"))
+        subprotocols = [] if offered is None else [name.strip() for name in offered.split(",")]
+        entry = let_in(settings, hub, query, origin, host, subprotocols)
+        return None if isinstance(entry, Response) else entry
+
+    return door
+
+
+def let_in(
+    settings: Settings,
+    hub: Hub,
+    query: Mapping[str, str],
+    origin: str | None,
+    host: str | None,
+    subprotocols: Sequence[str],
+) -> Entry | Response:
+    """Whether a client may connect, and as what; a Response says why not."""
+    try:
+        vsn = parse_vsn(query.get("vsn"))
+    except ProtocolError as error:
+        return PlainTextResponse(f"{error}\n", status_code=403)
+    if not is_allowed(origin, host, settings.allowed_origins):
+        text = f"pages of {origin} may not connect: GAMECLUSTER_ALLOWED_ORIGINS has to list them\n"
+        return PlainTextResponse(text, status_code=403)
+    if hub.is_closing:
+        return PlainTextResponse("this node is about to end: try another\n", status_code=503)
+    if hub.is_full:
+        text = f"this node has its {settings.limit_connections} connections: try another\n"
+        return PlainTextResponse(text, status_code=503, headers={"Retry-After": "5"})
+    token = connection_token(query, subprotocols)
+    agreed = SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
+    return Entry(agreed, lambda wire: hub.connect(wire, vsn, token))
 
 
 def own_path(url: str) -> str:
@@ -102,21 +147,9 @@ def connection_token(query: Mapping[str, str], subprotocols: Sequence[str]) -> s
     return query.get("token")
 
 
-def _refusal(websocket: WebSocket, settings: Settings, hub: Hub) -> Response | None:
-    try:
-        parse_vsn(websocket.query_params.get("vsn"))
-    except ProtocolError as error:
-        return PlainTextResponse(f"{error}\n", status_code=403)
-    origin = websocket.headers.get("origin")
-    if not is_allowed(origin, websocket.headers.get("host"), settings.allowed_origins):
-        text = f"pages of {origin} may not connect: GAMECLUSTER_ALLOWED_ORIGINS has to list them\n"
-        return PlainTextResponse(text, status_code=403)
-    if hub.is_closing:
-        return PlainTextResponse("this node is about to end: try another\n", status_code=503)
-    if hub.is_full:
-        text = f"this node has its {settings.limit_connections} connections: try another\n"
-        return PlainTextResponse(text, status_code=503, headers={"Retry-After": "5"})
-    return None
+def _text(opening: Opening, name: bytes) -> str | None:
+    value = opening.headers.get(name)
+    return None if value is None else value.decode()
 
 
 class _Under:

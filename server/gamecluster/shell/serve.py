@@ -16,6 +16,8 @@ import random
 import signal
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,7 +32,7 @@ from ..settings import Settings
 from ..targets import Targets, load
 from . import logs
 from .admin import make_admin
-from .app import make_app
+from .app import make_app, make_door
 from .clients import Hub
 from .driver import Driver
 from .incarnation import release, this_incarnation
@@ -39,6 +41,7 @@ from .keys import player_key
 from .lease import Lease, MemoryLease, open_lease
 from .mesh import Mesh
 from .metrics import Metrics
+from .opening import ShortWay
 from .sockets import Upgrade
 from .storage import Storage, StorageError, kept_by, open_storage
 
@@ -47,6 +50,8 @@ GOODBYE_SECONDS = 3
 SWEEP_SECONDS = 1.0
 LOOK_SECONDS = 0.1
 EPOCH_LEAP = 1000
+SEND_BUFFER_BYTES = 262_144
+"""The kernel's, of each connection: what a client that does not read makes stale."""
 
 log = logging.getLogger("gamecluster.serve")
 
@@ -108,7 +113,9 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             driver.connect(mesh, hub)
             admin = make_admin(settings, driver, metrics, lambda: stop.ask("POST /drain"))
             clients = make_app(settings, hub, driver.view)
-            parts = _Parts(driver, hub, mesh, metrics, _server(clients, settings), _server(admin, settings))
+            short_way = partial(ShortWay, make_door(settings, hub))
+            servers = _server(clients, settings, http=short_way), _server(admin, settings)
+            parts = _Parts(driver, hub, mesh, metrics, *servers)
             log.info("%s: clients on %s:%d, admin on %d", me, settings.host, settings.port, settings.admin_port)
             try:
                 await parts.run(client_port, admin_port, stop)
@@ -150,11 +157,12 @@ async def begin_alone(me: Incarnation, storage: Storage) -> Lease:
 
 
 def listen(host: str, port: int, variable: str) -> socket.socket:
-    """A bound socket. Raises ConfigurationError that names the variable."""
+    """A bound socket, whose connections have its send buffer (tcp(7)). Raises ConfigurationError that names the variable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         bound.bind((host, port))
         bound.listen(2048)
         bound.setblocking(False)
@@ -247,11 +255,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+def _server(app: FastAPI, settings: Settings, http: Any = "httptools") -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=http,
             ws=Upgrade,
             ws_max_size=settings.limit_frame_bytes,
             ws_per_message_deflate=False,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from asyncio.transports import BaseTransport, Transport
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -28,8 +27,6 @@ from . import websocket
 from .websocket import BadHandshake, Opcode, Reader, Violation
 
 DETACH = "gamecluster.detach"
-SEND_BUFFER_BYTES = 262_144
-"""The kernel's: what a client that does not read makes stale."""
 CLOSE_SECONDS = 2.0
 """How long a client has to answer a close before the socket is cut."""
 HANDSHAKE_SECONDS = 10.0
@@ -104,9 +101,11 @@ class Wire(asyncio.Protocol):
         self._is_full = False
         self._waits = False  # for its next turn to read
 
-    def give_to(self, client: Client, early: bytes) -> None:
-        """``early``: what has come already."""
-        self._client = client
+    def begin(self, make_client: Callable[[Wire], Client], early: bytes) -> None:
+        """The handshake's answer is written. ``early``: what has come already."""
+        self._transport.set_protocol(self)
+        self._state.connections.add(cast(Any, self))
+        self._client = make_client(self)
         if self._transport.is_closing():
             self.connection_lost(None)
         elif early:
@@ -231,8 +230,6 @@ class Upgrade(asyncio.Protocol):
     def connection_made(self, transport: BaseTransport) -> None:
         self._transport = cast(Transport, transport)
         self._state.connections.add(cast(Any, self))
-        if (raw := transport.get_extra_info("socket")) is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
     def data_received(self, data: bytes) -> None:
         if self._scope is None:
@@ -290,7 +287,8 @@ class Upgrade(asyncio.Protocol):
         match message["type"]:
             case "websocket.accept" if not self._is_answered:
                 self._is_answered = True
-                self._transport.write(self._agreement(message.get("subprotocol"), message.get("headers", ())))
+                told = message.get("subprotocol"), message.get("headers", ())
+                self._transport.write(websocket.agreement(self._accept, *told))
             case "websocket.close" if not self._is_answered:
                 self._refuse(403, [], b"")
             case "websocket.http.response.start" if not self._is_answered:
@@ -309,9 +307,7 @@ class Upgrade(asyncio.Protocol):
             raise RuntimeError("to be called once, after websocket.accept")
         self._wire = wire = Wire(self._loop, self._transport, self._state, self._config.ws_max_size)
         self._forget()
-        self._transport.set_protocol(wire)
-        self._state.connections.add(cast(Any, wire))
-        wire.give_to(make_client(wire), self._early)
+        wire.begin(make_client, self._early)
 
     def _make_scope(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
         path, _, query = target.partition(b"?")
@@ -333,12 +329,6 @@ class Upgrade(asyncio.Protocol):
             "state": self._app_state.copy(),
             "extensions": {"websocket.http.response": {}, DETACH: self._detach},
         }
-
-    def _agreement(self, subprotocol: str | None, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        told = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", self._accept)]
-        if subprotocol is not None:
-            told.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
-        return _head(101, [*told, *headers])
 
     def _refuse(self, status: int, headers: list[tuple[bytes, bytes]], text: bytes) -> None:
         self._is_answered = True

@@ -6,11 +6,11 @@ frames, fragments and everything forbidden take the long one. ``websockets`` unm
 
 from __future__ import annotations
 
-import base64
 import binascii
-import hashlib
-from collections.abc import Sequence
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable
 from enum import IntEnum
+from hashlib import sha1
 
 from websockets.speedups import apply_mask
 
@@ -19,6 +19,7 @@ NO_CODE = 1005
 """Of a close that gave none."""
 _CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
 _MOST_OF_A_CONTROL_FRAME = 125
 MAX_FRAGMENTS = 1024
 """Of one message. Empty ones cost room too."""
@@ -49,19 +50,28 @@ class BadHandshake(Exception):
         self.status, self.text = status, text
 
 
-def accept_key(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+def accept_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """``Sec-WebSocket-Accept`` for a request with these headers (names in lower case). Raises BadHandshake."""
     found = dict(headers)
     if found.get(b"sec-websocket-version") != b"13":
         raise BadHandshake(426, "this server speaks version 13 of WebSocket: send Sec-WebSocket-Version: 13\n")
     key = found.get(b"sec-websocket-key", b"")
     try:
-        is_key = len(base64.b64decode(key, validate=True)) == 16
+        is_key = len(a2b_base64(key, strict_mode=True)) == 16
     except binascii.Error:
         is_key = False
     if not is_key:
         raise BadHandshake(400, "Sec-WebSocket-Key has to be 16 bytes in base64\n")
-    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    return b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
+
+
+def agreement(accept: bytes, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """The answer to a handshake that is accepted. ``accept``: its key; ``headers``: more of them."""
+    told = [_SWITCHING + accept]
+    if subprotocol is not None:
+        told.append(b"sec-websocket-protocol: " + subprotocol.encode("latin-1"))
+    told += [name + b": " + value for name, value in headers]
+    return b"\r\n".join([*told, b"\r\n"])
 
 
 def frame(opcode: Opcode, data: bytes) -> bytes:
