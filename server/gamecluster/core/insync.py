@@ -8,6 +8,11 @@ from math import inf
 
 from .messages import Incarnation, Position, Record, name_of
 
+STANDSTILL = 0.2
+"""Of ``suspect_after``: who is in the set and has acknowledged nothing for as long stands still, and everybody waits for it."""
+FEWEST = 2
+"""Copies that are kept though one of them stands still."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -15,6 +20,8 @@ class Facts:
 
     now: float
     silence: Callable[[Incarnation], float]
+    overdue: Callable[[Incarnation], float]
+    """Seconds for which a peer has owed an acknowledgement and sent none, of those in which this pod's own loop ran."""
     reason: Callable[[Incarnation], str]
     heard_at: Callable[[Incarnation], float]
     linked: frozenset[Incarnation]
@@ -31,25 +38,45 @@ class Facts:
 
 
 def planned_set(
-    record: Record, facts: Facts, me: Incarnation, leaving: bool, replicas: int, suspect_after: float
+    record: Record,
+    facts: Facts,
+    me: Incarnation,
+    leaving: bool,
+    replicas: int,
+    suspect_after: float,
+    resting: frozenset[Incarnation] = frozenset(),
 ) -> list[Incarnation]:
     """Without the suspected (rule 3), with learners that hold everything (rule 4), those that leave last.
 
-    ``me`` leads; ``leaving``: it is about to go itself. At most ``replicas`` that stay.
+    ``me`` leads; ``leaving``: it is about to go itself. At most ``replicas`` that stay. Who stands still is left out early, and does not
+    come back while it is ``resting``, unless that left fewer than ``FEWEST`` copies, or somebody waits for a replacement to go.
     """
     patience = _patience(record, facts, me, suspect_after)
     alive = [m for m in record.in_sync if m == me or facts.silence(m) <= patience]
+    quick = [m for m in alive if m == me or not stands_still(m, facts, suspect_after)]
+    if len(quick) >= FEWEST:
+        alive = quick
     staying = [m for m in alive if m not in facts.draining and not (m == me and leaving)]
+    waits = len(staying) < FEWEST or len(staying) < len(alive)
     candidates = sorted(
         m
         for m in facts.linked
-        if m not in alive and m not in facts.draining and facts.silence(m) <= suspect_after and facts.is_caught_up(m)
+        if m not in alive
+        and m not in facts.draining
+        and (waits or m not in resting)
+        and facts.silence(m) <= suspect_after
+        and not stands_still(m, facts, suspect_after)
+        and facts.is_caught_up(m)
     )
     joining = candidates[: max(0, replicas - len(staying))]
     possible = len(facts.linked - facts.draining) + (0 if leaving else 1)
     if len(staying) + len(joining) >= min(replicas, possible):
         alive = [m for m in alive if m not in facts.draining or m == me]
     return alive + joining
+
+
+def stands_still(member: Incarnation, facts: Facts, suspect_after: float) -> bool:
+    return facts.overdue(member) > suspect_after * STANDSTILL
 
 
 def successor_of(

@@ -40,7 +40,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from .effects import Effect, Level, ReadRecord, Say, SendPeer, WriteRecord
-from .insync import Facts, planned_set, successor_of
+from .insync import Facts, planned_set, stands_still, successor_of
 from .messages import Asleep, Follow, Held, Incarnation, Message, Promise, Promised, Record, SealId, name_of
 from .past import Past
 
@@ -56,6 +56,10 @@ MEET_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 0.1
 RETRY_SECONDS = 0.2
 """Pause after a read or write that was not answered: a refused connection must not become a busy loop."""
+REST_SECONDS = 2.0
+"""For which one that stood still is not waited for; each time that it does so again, twice as long."""
+REST_AT_MOST_SECONDS = 16.0
+REST_FORGOTTEN_SECONDS = 60.0
 
 
 NAMED = "named by the record"
@@ -120,6 +124,14 @@ class Takeover:
     claimed_at: float
 
 
+@dataclass(frozen=True)
+class Rest:
+    """Of a member that stood still: for ``seconds``, up to ``until``."""
+
+    seconds: float
+    until: float
+
+
 @dataclass
 class Leadership:
     me: Incarnation
@@ -160,6 +172,7 @@ class Leadership:
     _away_since: float | None = None
     _seal_at: float = 0.0
     _elect_since: float | None = None
+    _rests: dict[Incarnation, Rest] = field(default_factory=dict)
 
     # --- what others ask
 
@@ -437,7 +450,8 @@ class Leadership:
         """Under a seal nobody may change it."""
         if self.seal.binds:
             return list(record.in_sync)
-        return planned_set(record, facts, self.me, self.leaving, self.replicas, self.suspect_after)
+        resting = frozenset(member for member, rest in self._rests.items() if facts.now < rest.until)
+        return planned_set(record, facts, self.me, self.leaving, self.replicas, self.suspect_after, resting)
 
     def _decide_hand_over(self, record: Record, facts: Facts) -> list[Effect]:
         assert self.hand_over is not None
@@ -663,6 +677,7 @@ class Leadership:
             self._is_alone_by_choice = True
         if gone := [m for m in record.in_sync if m not in members]:
             said.append(Say(Level.info, f"out of the in-sync set: {', '.join(self._why(m, facts) for m in gone)}"))
+            self._let_rest([m for m in gone if self._only_stands_still(m, facts)], facts.now)
         if new := [m for m in members if m not in record.in_sync]:
             said.append(Say(Level.info, f"into the in-sync set: {_names(new)}"))
         return [*said, *self._write(record, self.me, self.epoch, members, purpose, facts)]
@@ -670,7 +685,19 @@ class Leadership:
     def _why(self, member: Incarnation, facts: Facts) -> str:
         if member in facts.draining and facts.silence(member) <= self.suspect_after:
             return f"{name_of(member)} (leaving)"
+        if self._only_stands_still(member, facts):
+            return f"{name_of(member)} (stands still for {facts.overdue(member) * 1000:.0f} ms)"
         return f"{name_of(member)} ({facts.reason(member)})"
+
+    def _only_stands_still(self, member: Incarnation, facts: Facts) -> bool:
+        return facts.silence(member) <= self.suspect_after and stands_still(member, facts, self.suspect_after)
+
+    def _let_rest(self, members: list[Incarnation], now: float) -> None:
+        self._rests = {m: r for m, r in self._rests.items() if now < r.until + REST_FORGOTTEN_SECONDS}
+        for member in members:
+            last = self._rests.get(member)
+            seconds = REST_SECONDS if last is None else min(last.seconds * 2, REST_AT_MOST_SECONDS)
+            self._rests[member] = Rest(seconds, now + seconds)
 
     def _write(
         self,

@@ -67,6 +67,8 @@ from .view import ClusterView, HeldView, NodeView, Status, StorageState
 
 SEEN_REQUESTS = 16_384
 HELD_REQUESTS = 10_000
+TICK_AT_MOST_SECONDS = 0.03
+"""Of the time between two ticks as much counts against others: in more of it this pod may have stood still itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,7 @@ class Node:
         self._serving_epoch = 0
         self._hello_at = now
         self._expire_at = now
+        self._ticked_at = now
         self._held: deque[tuple[Incarnation, Forward]] = deque()
         self._seen: dict[Incarnation, Seen] = {}  # in the epoch that this pod led last
         self._seen_epoch = 0
@@ -339,6 +342,8 @@ class Node:
         if now >= self._hello_at:
             self._hello_at = now + self._config.hello_every
             self._say_hello()
+        self._replication.ticked(min(now - self._ticked_at, TICK_AT_MOST_SECONDS))
+        self._ticked_at = now
         self._send_all(self._replication.resend(now))
         if self._is_taking:
             self._lead(now)
@@ -743,6 +748,7 @@ class Node:
         return Facts(
             now=now,
             silence=lambda peer: members.silence(peer, now),
+            overdue=self._replication.overdue,
             reason=lambda peer: members.reason(peer, now),
             heard_at=lambda peer: members.heard_at(peer, now),
             linked=frozenset(members.linked()),

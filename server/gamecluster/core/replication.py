@@ -116,12 +116,13 @@ def apply(tables: Tables, ops: list[Op]) -> None:
 class Copy:
     """What the leader knows of one peer's log in this epoch. ``match``: equal to ours up to there; ``sent``: on its way.
 
-    ``told``: up to which number it knows the log to be committed.
+    ``told``: up to which number it knows the log to be committed. ``overdue``: seconds without an acknowledgement that it owes.
     """
 
     match: Position | None = None
     sent: Position = START
     told: int = -1
+    overdue: float = 0.0
     progress_at: float = 0.0
     quiet_until: float = -inf
     is_sealed: bool = False
@@ -226,6 +227,17 @@ class Replication:
             seq = min(seq, copy.match.seq)
         return max(seq, self.log.committed.seq)
 
+    def ticked(self, seconds: float) -> None:
+        """``seconds`` of this pod's own time have passed, in which it would have read what came."""
+        for copy in self._copies.values():
+            owes = copy.match is not None and copy.match != copy.sent
+            copy.overdue = copy.overdue + seconds if owes else 0.0
+
+    def overdue(self, peer: Incarnation) -> float:
+        """Seconds for which it has owed an acknowledgement and sent none."""
+        copy = self._copies.get(peer)
+        return copy.overdue if copy is not None else 0.0
+
     def announce(self) -> Outgoing:
         """Tells every copy how far things are committed; it is the leader's heartbeat as well."""
         committed = self.log.committed.seq
@@ -251,6 +263,7 @@ class Replication:
         if self.log.has(position) and (copy.match is None or position.seq > copy.match.seq):
             copy.match = position
             copy.progress_at = now
+            copy.overdue = 0.0
 
     def _send_from(self, peer: Incarnation, position: Position) -> Outgoing:
         copy, entries, committed = self._copies[peer], self.log.after(position), self.log.committed.seq
