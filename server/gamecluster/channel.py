@@ -152,7 +152,7 @@ def _response(returned: Any) -> Data:
             "a channel's method returns None, or a dict or bytes that are the response; "
             f"this one returned {type(returned).__name__}"
         )
-    return json_object(returned or {})
+    return json_object(returned) if returned else {}
 
 
 def _is_reserved(event: str) -> bool:

@@ -72,9 +72,9 @@ def make_door(settings: Settings, hub: Hub) -> Door:
         if opening.path not in paths:
             return None
         query = dict(parse_qsl(opening.query.decode(), keep_blank_values=True))
-        origin, host, offered = (_text(opening, name) for name in (b"origin", b"host", b"sec-websocket-protocol"))
+        offered = opening.text(b"sec-websocket-protocol")
         subprotocols = [] if offered is None else [name.strip() for name in offered.split(",")]
-        entry = let_in(settings, hub, query, origin, host, subprotocols)
+        entry = let_in(settings, hub, query, opening.text(b"origin"), opening.text(b"host"), subprotocols)
         return None if isinstance(entry, Response) else entry
 
     return door
@@ -145,11 +145,6 @@ def connection_token(query: Mapping[str, str], subprotocols: Sequence[str]) -> s
             except (binascii.Error, ValueError):
                 return None
     return query.get("token")
-
-
-def _text(opening: Opening, name: bytes) -> str | None:
-    value = opening.headers.get(name)
-    return None if value is None else value.decode()
 
 
 class _Under:

@@ -105,7 +105,10 @@ class ChannelTopics:
             self._topics.cannot_send(topic, str(error))
 
     def _class_for(self, topic: str) -> type[Channel] | None:
-        return next((c for c in self._classes if c.matches(topic)), None)
+        for channel_class in self._classes:
+            if channel_class.matches(topic):
+                return channel_class
+        return None
 
 
 def _log_crash(topic: str, event: str, traceback: str) -> None:

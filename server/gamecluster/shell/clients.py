@@ -61,6 +61,7 @@ class Hub:
         self._clock = clock
         self._flusher = Flusher(clock.call_soon)
         self._connections: dict[int, Connection] = {}
+        metrics.connections.set_function(self.__len__)
         self._idle = TimerWheel()
         self._topics = Topics(self._flusher, self._drop_number)
         schema = Schema(fields or {})
@@ -98,7 +99,6 @@ class Hub:
         )
         self._connections[number] = connection
         self._idle.look_at(number, connection.session.idle_at)
-        self._metrics.connections.set(len(self._connections))
         if self._gone is not None:
             self._close(connection, RESTARTING, self._gone)
         return connection
@@ -232,7 +232,6 @@ class Hub:
         connection.outbox.close()
         self._game.gone(connection)
         self._connections.pop(connection.number, None)
-        self._metrics.connections.set(len(self._connections))
         self._perform(connection, connection.session.close())
 
     # --- sending -----------------------------------------------------------------------------------------------------

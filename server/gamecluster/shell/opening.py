@@ -45,6 +45,10 @@ class Opening(NamedTuple):
     size: int
     """What comes after so many bytes is frames."""
 
+    def text(self, header: bytes) -> str | None:
+        value = self.headers.get(header)
+        return None if value is None else value.decode()
+
 
 class Entry(NamedTuple):
     """How a client is let in: ``subprotocol`` is agreed on, ``make_client`` is called with its wire."""
