@@ -43,19 +43,19 @@ def planned(in_sync: list[Incarnation], seen: Facts, *resting: Incarnation, repl
     return [name_of(m) for m in planned_set(record, seen, ME, False, replicas, SUSPECT_AFTER, frozenset(resting))]
 
 
-@pytest.mark.parametrize(("overdue", "expected"), [(0.09, ["me-0", "a-1", "b-2"]), (0.11, ["me-0", "b-2"])])
+@pytest.mark.parametrize(("overdue", "expected"), [(0.25, ["me-0", "a-1", "b-2"]), (0.26, ["me-0", "b-2"])])
 def test_who_owes_an_acknowledgement_for_too_long_is_left_out(overdue: float, expected: list[str]) -> None:
     assert planned([ME, A, B], facts({A: overdue}, (A, B))) == expected
 
 
 def test_two_copies_are_kept_however_slow() -> None:
     assert planned([ME, A], facts({A: 0.4}, (A,))) == ["me-0", "a-1"]
-    assert planned([ME, A, B], facts({A: 0.4, B: 0.2}, (A, B))) == ["me-0", "a-1", "b-2"]
-    assert planned([ME, A, B, C], facts({A: 0.4, B: 0.2}, (A, B, C)), replicas=4) == ["me-0", "c-3"]
+    assert planned([ME, A, B], facts({A: 0.4, B: 0.3}, (A, B))) == ["me-0", "a-1", "b-2"]
+    assert planned([ME, A, B, C], facts({A: 0.4, B: 0.3}, (A, B, C)), replicas=4) == ["me-0", "c-3"]
 
 
 def test_a_learner_takes_the_place_of_one_that_is_left_out() -> None:
-    assert planned([ME, A, B], facts({A: 0.2})) == ["me-0", "b-2", "c-3"]
+    assert planned([ME, A, B], facts({A: 0.3})) == ["me-0", "b-2", "c-3"]
 
 
 def test_who_rests_does_not_come_back_yet() -> None:
@@ -94,7 +94,7 @@ def members(cluster: Cluster) -> list[str]:
     return sorted(name_of(m) for m in cluster.lease.in_sync)
 
 
-def test_a_short_stall_of_one_of_three_holds_up_a_move_for_a_fifth_of_the_time_to_suspect_it() -> None:
+def test_a_short_stall_of_one_of_three_holds_up_a_move_for_half_the_time_to_suspect_it() -> None:
     cluster = Cluster()
     cluster.join("a-0")
     cluster.cut = {("a-2", "a-0"), ("a-2", "a-1")}
@@ -102,8 +102,8 @@ def test_a_short_stall_of_one_of_three_holds_up_a_move_for_a_fifth_of_the_time_t
     while cluster.answer("a-0", request) is None:
         cluster.run(0.02)
         waited += 0.02
-    assert 0.1 <= round(waited, 3) <= 0.14
-    assert "out of the in-sync set: a-2 (stands still for 100 ms)" in cluster.said("a-0")
+    assert 0.25 <= round(waited, 3) <= 0.28
+    assert "out of the in-sync set: a-2 (stands still for 260 ms)" in cluster.said("a-0")
 
 
 def test_it_comes_back_after_a_rest_which_grows_each_time() -> None:
@@ -111,14 +111,14 @@ def test_it_comes_back_after_a_rest_which_grows_each_time() -> None:
     cluster.join("a-0")
     rest = REST_SECONDS
     while rest <= REST_AT_MOST_SECONDS:
-        stall(cluster, "a-2", 0.2)
+        stall(cluster, "a-2", 0.3)
         assert members(cluster) == ["a-0", "a-1"]
         cluster.run(rest - 0.6)
         assert members(cluster) == ["a-0", "a-1"]
         cluster.run(0.6)
         assert members(cluster) == ["a-0", "a-1", "a-2"]
         rest *= 2
-    stall(cluster, "a-2", 0.2)
+    stall(cluster, "a-2", 0.3)
     cluster.run(REST_AT_MOST_SECONDS)
     assert members(cluster) == ["a-0", "a-1", "a-2"], "but not for ever"
 
@@ -127,10 +127,10 @@ def test_after_a_quiet_time_it_is_forgotten() -> None:
     cluster = Cluster()
     cluster.join("a-0")
     for _ in range(3):
-        stall(cluster, "a-2", 0.2)
+        stall(cluster, "a-2", 0.3)
         cluster.run(80)
         assert members(cluster) == ["a-0", "a-1", "a-2"]
-    stall(cluster, "a-2", 0.2)
+    stall(cluster, "a-2", 0.3)
     cluster.run(REST_SECONDS)
     assert members(cluster) == ["a-0", "a-1", "a-2"]
 
@@ -159,7 +159,7 @@ def test_a_leader_that_stood_still_itself_accuses_nobody() -> None:
     cluster.cut = {("a-2", "a-0")}
     cluster.ask("a-0")
     for _ in range(2):
-        cluster.now += 0.19
+        cluster.now += 0.19  # nearly as long as is noticed as a stall of its own
         for name in ("a-0", "a-1", "a-2"):
             cluster.tell(name, Ticked())
     assert members(cluster) == ["a-0", "a-1", "a-2"]

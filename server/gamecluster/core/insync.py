@@ -8,8 +8,11 @@ from math import inf
 
 from .messages import Incarnation, Position, Record, name_of
 
-STANDSTILL = 0.2
-"""Of ``suspect_after``: who is in the set and has acknowledged nothing for as long stands still, and everybody waits for it."""
+STANDSTILL = 0.5
+"""Of ``suspect_after``: who is in the set and has acknowledged nothing for as long stands still, and everybody waits for it.
+
+Loops that are stalled for 200 ms now and then are no reason to have a copy less.
+"""
 FEWEST = 2
 """Copies that are kept though one of them stands still."""
 
