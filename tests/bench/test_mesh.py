@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from bench.mesh import WORKLOADS, Everywhere, Moves, Options, Rooms, Workload, measured
+from bench.mesh import measured
+from bench.pods import Pod
 from bench.virtual import Host, VirtualLoop
+from bench.workloads import WORKLOADS, Everywhere, Moves, Options, Rooms, Workload
 
 from bench import mesh
 
@@ -29,7 +31,7 @@ def test_nothing_is_lost_and_a_peer_is_written_to_at_most_once_a_turn(workload: 
 
 def test_a_topic_that_one_pod_hears_is_sent_to_no_other() -> None:
     class OnOnePod(Rooms):
-        def make_topics(self) -> dict[str, list[mesh.Pod]]:
+        def make_topics(self) -> dict[str, list[Pod]]:
             return {"room": [self.cluster.pods[2]]}
 
     found = measured(OnOnePod, 4, SHORT)
