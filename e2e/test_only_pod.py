@@ -70,10 +70,12 @@ def test_all_pods_of_a_larger_game_are_deleted_at_once(game: Game) -> None:
     wait_settled(game)
 
 
-def test_nobody_is_waited_for_when_the_game_is_deleted(game: Game) -> None:
+@pytest.mark.parametrize("cascade", ["background", "foreground"])
+def test_nobody_is_waited_for_when_the_game_is_deleted(game: Game, cascade: str) -> None:
+    game.start()
     wait_settled(game)
     began = time.monotonic()
-    game.namespace.kubectl("delete", "gc", game.name)
+    game.namespace.kubectl("delete", "gc", game.name, f"--cascade={cascade}")
     wait_until("no pod is left", lambda: not game.pods(), every=0.1)
     seconds = time.monotonic() - began
     print(f"\n  deleted within {seconds:.1f} s")

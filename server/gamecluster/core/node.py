@@ -386,7 +386,7 @@ class Node:
 
         Its own sight of the record is not enough: it may have been let in a moment ago. Others that left before were no
         part of this: one of them may be on its way back, and find the state here. The last one with a storage stores everything
-        and leaves its word in the record.
+        and leaves its word in the record; without one it plays on until a newcomer has everything, where newcomers are awaited.
         """
         if self._drained:
             return
