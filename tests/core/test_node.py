@@ -264,6 +264,19 @@ def test_when_all_drain_and_newcomers_are_sent_the_leader_stays_for_them() -> No
     assert do.Drained() in cluster.effects["a-0"]
 
 
+def test_a_hand_over_is_given_up_at_once_when_the_others_go_too() -> None:
+    cluster = Cluster(awaits_newcomers=True)
+    cluster.join("a-0")
+    cluster.lease_away = True
+    for name in ("a-0", "a-1", "a-2"):
+        cluster.tell(name, happened.DrainRequested())
+    cluster.lease_away = False
+    cluster.run(0.5)
+    answer = cluster.answer("a-0", cluster.ask("a-0", n=1))
+    assert answer is not None and answer.ok
+    assert cluster.leader() == "a-0"
+
+
 def test_nobody_is_awaited_once_the_lease_is_deleted() -> None:
     cluster = Cluster(size=1, awaits_newcomers=True)
     cluster.tell("a-0", happened.DrainRequested())

@@ -324,6 +324,11 @@ class Leadership:
         if self.role is Role.leading and self.hand_over is None:
             self.hand_over = HandOver(to, now + seconds)
 
+    def give_up_hand_over(self, now: float) -> None:
+        """Once no write of it is under way."""
+        if self.hand_over is not None:
+            self.hand_over.until = min(self.hand_over.until, now)
+
     # --- what to do: level-triggered, called after whatever may matter
 
     def decide(self, facts: Facts) -> list[Effect]:

@@ -404,8 +404,11 @@ class Node:
         if others_go or self._may_go:
             self._drained = True
             self._out.append(do.Drained())
-        elif self.is_leader and not leadership.closing and (self._has_successor() or not self._awaits_newcomers(now)):
-            leadership.ask_hand_over(None, now, self._config.hand_over_within)
+        elif self.is_leader and not leadership.closing:
+            if self._has_successor() or not self._awaits_newcomers(now):
+                leadership.ask_hand_over(None, now, self._config.hand_over_within)
+            else:
+                leadership.give_up_hand_over(now)
 
     def _awaits_newcomers(self, now: float) -> bool:
         """What is in memory only would go with this pod. Without a Lease nobody else could lead: the game is being deleted."""
