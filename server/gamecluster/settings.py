@@ -121,7 +121,9 @@ class Settings:
     )
     gamestate_replicas: int = _variable("size of the in-sync set that is aimed at", _integer(1, 9), default=3)
     suspect_after_milliseconds: int = _variable(
-        "silence after which a node is suspected", _integer(100, 60_000), default=500
+        "silence after which a node is suspected; half of it without an acknowledgement, and others do not wait for it any more",
+        _integer(100, 60_000),
+        default=500,
     )
     lease_duration_seconds: int = _variable(
         "written to the Lease; renewed three times as often", _integer(3, 600), default=15

@@ -189,6 +189,31 @@ async def test_all_that_is_sent_in_one_turn_leaves_in_one_write(
         assert writes == [1]
 
 
+async def test_what_is_sent_at_the_turns_end_leaves_in_the_same_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = Node("a", tmp_path)
+    b = Node("b", tmp_path, peers=(a.at,))
+    async with running(a, b):
+        await until(lambda: a.linked() and b.linked())
+        writes: list[int] = []
+        link = b.link_to(a)
+        write = link._write
+        monkeypatch.setattr(link, "_write", lambda *frames: (writes.append(len(frames)), write(*frames)))
+
+        def end() -> None:
+            b.mesh.send(a.me, numbered(1))
+            if len(ends) < 2:
+                b.mesh.before_turn_ends(end)
+            ends.append(len(writes))
+
+        ends: list[int] = []
+        b.mesh.send(a.me, numbered(0))
+        b.mesh.before_turn_ends(end)
+        await until(lambda: len(a.said()) == 4)
+        assert writes == [1, 1, 1] and ends == [0, 1, 2], "what is asked for at a turn's end is for the next"
+
+
 async def test_a_message_for_many_is_encoded_once(tmp_path: Path) -> None:
     nodes = [Node("a", tmp_path)]
     nodes += [Node(name, tmp_path, peers=(nodes[0].at,)) for name in "bc"]

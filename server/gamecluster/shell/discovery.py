@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import random
@@ -164,6 +165,7 @@ def split(text: str) -> Address:
     return host.strip("[]"), int(port)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_address(address: Address) -> bool:
     """An IP address that can be dialled, with a port."""
     host, port = address

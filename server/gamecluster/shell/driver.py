@@ -4,7 +4,7 @@
 effect                    done by
 ========================= =============================================================
 SendPeer                  the mesh
-FlushSoon                 a callback at the end of the loop's turn
+FlushSoon                 the mesh, before it writes what the turn has sent
 ReadRecord, WriteRecord   a task on the Lease with a deadline; its outcome is an event
 Store, LoadStored         a task on the storage; its outcome is an event
 Answer, Deliver…, Replace the hub of this pod's clients
@@ -108,6 +108,8 @@ class PeerLinks(Protocol):
     def interests(self) -> Interests: ...
 
     def send(self, peer: Incarnation, message: Message) -> None: ...
+
+    def before_turn_ends(self, then: Callable[[], None]) -> None: ...
 
 
 class ClientHub(Protocol):
@@ -236,7 +238,7 @@ class Driver:
             case Replace():
                 self._hub.replace(effect)
             case FlushSoon():
-                self._loop.call_soon(self.dispatch, TURN_ENDED)
+                self._mesh.before_turn_ends(self._end_turn)
             case ReadRecord():
                 self._read_record()
             case WriteRecord(request, record):
@@ -251,6 +253,9 @@ class Driver:
                 self.drained.set()
             case _:
                 assert_never(effect)
+
+    def _end_turn(self) -> None:
+        self.dispatch(TURN_ENDED)
 
     # --- time
 

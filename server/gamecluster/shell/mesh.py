@@ -87,6 +87,9 @@ class Mesh:
         self._encode = msgspec.msgpack.Encoder().encode
         self._last: tuple[Message, bytes] | None = None
         self._is_stopping = False
+        self._before_turn_ends: list[Callable[[], None]] = []
+        self._waiting: list[Link] = []
+        self._is_turn_ending = False
         self.interests = Interests(lambda seconds, then: self._loop.call_later(seconds, then), self._tell)
 
     async def run(self) -> None:
@@ -117,6 +120,11 @@ class Mesh:
             )
             return
         link.send(encoded)
+
+    def before_turn_ends(self, then: Callable[[], None]) -> None:
+        """Calls it once, when all that is ready now has been done: what it sends leaves with all that was sent until then."""
+        self._before_turn_ends.append(then)
+        self._end_turn_soon()
 
     def peers(self) -> list[PeerView]:
         """Everyone there is a link to."""
@@ -184,6 +192,10 @@ class Mesh:
         for interest in interests:
             self.interests.said(link.peer.incarnation, interest)
 
+    def link_waits(self, link: Link) -> None:
+        self._waiting.append(link)
+        self._end_turn_soon()
+
     def link_lost(self, link: Link, reason: str) -> None:
         self._strangers.discard(link)
         if link.peer is None:
@@ -196,6 +208,22 @@ class Mesh:
             self._on_event(LinkDown(link.peer.incarnation, reason))
 
     # --- inside
+
+    def _end_turn_soon(self) -> None:
+        if not self._is_turn_ending:
+            self._is_turn_ending = True
+            self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        callbacks, self._before_turn_ends = self._before_turn_ends, []
+        for then in callbacks:
+            then()
+        waiting, self._waiting = self._waiting, []
+        self._is_turn_ending = False
+        for link in waiting:
+            link.flush()
+        if self._before_turn_ends or self._waiting:
+            self._end_turn_soon()
 
     async def _listen(self) -> asyncio.Server:
         host, port = self._settings.host, self._settings.mesh_port

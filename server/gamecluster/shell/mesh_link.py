@@ -42,6 +42,9 @@ class Owner(Protocol):
     def link_said(self, link: Link, messages: list[Message]) -> None: ...
     def link_gossiped(self, link: Link, addresses: list[Address]) -> None: ...
     def link_wants(self, link: Link, interests: list[Interest]) -> None: ...
+    def link_waits(self, link: Link) -> None:
+        """Something is to be sent: call ``flush`` at the end of the loop's turn."""
+
     def link_lost(self, link: Link, reason: str) -> None: ...
 
 
@@ -84,7 +87,7 @@ class Link(asyncio.Protocol):
         """Queues one encoded message; all of a turn of the loop leave together."""
         if self.is_closed:
             return
-        self._flush_soon()
+        self._wait()
         self._outgoing.append(message)
         self._outgoing_bytes += len(message)
         if self._outgoing_bytes > UNSENT_LIMIT_BYTES:
@@ -94,7 +97,7 @@ class Link(asyncio.Protocol):
         """Leaves with the messages of this turn."""
         if self.is_closed:
             return
-        self._flush_soon()
+        self._wait()
         self._interests.append(interest)
 
     def gossip(self, addresses: list[Address]) -> None:
@@ -206,12 +209,13 @@ class Link(asyncio.Protocol):
 
     # --- sending
 
-    def _flush_soon(self) -> None:
+    def _wait(self) -> None:
         """Before something is queued: the first of a turn has all of it leave at the turn's end."""
         if not (self._outgoing or self._interests):
-            self._loop.call_soon(self._flush)
+            self._owner.link_waits(self)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Writes all that is queued, in one piece."""
         messages, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
         interests, self._interests = self._interests, []
         if self.is_closed or not (messages or interests):
