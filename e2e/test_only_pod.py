@@ -64,7 +64,7 @@ def test_all_pods_of_a_larger_game_are_deleted_at_once(game: Game) -> None:
         wait_settled(game, 3)
         play.goes_on()
     verdict = play.nothing_lost()
-    assert verdict.blackout_max_ms < 5000
+    assert verdict.blackout_max_ms < 3000
     assert game.condition("TotalLoss") is None
     game.namespace.kubectl("scale", "gc", game.name, "--replicas=1")
     wait_settled(game)
