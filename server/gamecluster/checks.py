@@ -165,8 +165,9 @@ def _nothing(value: Any) -> None:
 
 
 def _json(value: Any, levels: int) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
+    """By the exact type first, since every message goes through here."""
+    if (check := _SCALARS.get(type(value))) is not None:
+        return check(value)
     if isinstance(value, str):
         return text(value)
     if isinstance(value, int):
@@ -177,25 +178,28 @@ def _json(value: Any, levels: int) -> Any:
         raise Mismatch("a JSON value", got(value))
     if not levels:
         raise Mismatch(f"at most {DEEPEST} levels of nesting", "more")
-    return _copied(value, lambda v: _json(v, levels - 1))
+    return _copied(value, _json, levels - 1)
 
 
-def _copied(value: Any, check: Check) -> Any:
-    """A plain list or dict with every element checked; an error says which element."""
+def _copied(value: Any, check: Callable[..., Any], *more: Any) -> Any:
+    """A plain list or dict with every element checked, by ``check(element, *more)``; an error says which element."""
     place: Any = None
     try:
         if isinstance(value, dict):
             fresh = {}
             for place, element in value.items():
-                fresh[_key(place)] = check(element)
+                fresh[_key(place)] = check(element, *more)
             return fresh
         items: list[Any] = []
         for element in value:
             place = len(items)
-            items.append(check(element))
+            items.append(check(element, *more))
         return items
     except Mismatch as error:
         raise error.inside(f"[{_shown(place)}]") from None
+
+
+_SCALARS: dict[type, Check] = {str: text, int: _integer, float: _number, bool: _boolean, type(None): _nothing}
 
 
 def _key(value: Any) -> str:

@@ -48,12 +48,7 @@ class ChannelTopics:
             self._backend.want(asked.topic, lambda: self._let_in(connection, asked, reaction))
 
     def push(self, connection: Connection, pushed: Pushed) -> None:
-        try:
-            payload = pushed.payload if isinstance(pushed.payload, bytes) else checked(pushed.payload)
-        except Unwelcome as error:
-            self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, error.response))
-            return
-        reaction = connection.channels[pushed.channel].push(pushed.event, payload)
+        reaction = connection.channels[pushed.channel].push(pushed.event, pushed.payload)
         if reaction.error is not None:
             _log_crash(pushed.topic, pushed.event, reaction.error)
             del connection.channels[pushed.channel]

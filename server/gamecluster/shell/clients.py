@@ -158,7 +158,7 @@ class Hub:
         if effect.topic == GAME:
             self._game.flush_patches()
         sent = self._topics.fan_out(effect.topic, effect.event, effect.payload, binary=effect.binary)
-        self._metrics.messages_out.inc(sent)
+        self._metrics.messages_out.count += sent
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
         self._game.deliver_patch(effect)
@@ -182,7 +182,7 @@ class Hub:
         """``unreadable``: the code to close with if it can't be decoded."""
         if not connection.is_open:
             return
-        self._metrics.messages_in.inc()
+        self._metrics.messages_in.count += 1
         now, session = self._clock.time(), connection.session
         try:
             message = decode(data, now)
@@ -203,7 +203,7 @@ class Hub:
                 continue  # dropped meanwhile: it did not read
             match output:
                 case Send(frame, is_binary):
-                    self._metrics.messages_out.inc()
+                    self._metrics.messages_out.count += 1
                     if not connection.outbox.send(binary_frame(frame) if is_binary else text_frame(frame)):
                         self._drop(connection)
                 case JoinRequested(topic="game"):

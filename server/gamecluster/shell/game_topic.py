@@ -205,5 +205,6 @@ class GameTopic:
         for number in behind:
             if self._blocked[number] is None:
                 self._blocked[number] = max(self._told, self._topics.known(GAME, number) or self._told)
-        self._metrics.messages_out.inc(self._topics.fan_out(GAME, event, data, at, without=behind, compact=compact))
+        sent = self._topics.fan_out(GAME, event, data, at, without=behind, compact=compact)
+        self._metrics.messages_out.count += sent
         self._told = at

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ..account import is_hand_over
@@ -28,6 +31,22 @@ PHASES = {
 BLACKOUT = ("detectMilliseconds", "takeoverMilliseconds")
 
 
+class Tally:
+    """A counter that is raised for every message: a plain number, until somebody looks."""
+
+    __slots__ = ("_help", "_name", "count")
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self.count = 0
+        self._name = name
+        self._help = text
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """``prometheus_client.registry.Collector``"""
+        yield CounterMetricFamily(self._name, self._help, value=self.count)
+
+
 class Metrics:
     """Counters are raised where it happens; gauges are set from the node's view when somebody looks."""
 
@@ -35,8 +54,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         r = self._registry
         self.connections = Gauge("gamecluster_connections", "Client sockets of this node.", registry=r)
-        self.messages_in = Counter("gamecluster_messages_in", "Frames that clients have sent.", registry=r)
-        self.messages_out = Counter("gamecluster_messages_out", "Frames queued for clients.", registry=r)
+        self.messages_in = Tally("gamecluster_messages_in", "Frames that clients have sent.", r)
+        self.messages_out = Tally("gamecluster_messages_out", "Frames queued for clients.", r)
         self.moves = Counter("gamecluster_moves", "Answers to moves of this node's clients.", ["outcome"], registry=r)
         self.closed = Counter("gamecluster_connections_closed", "Sockets that this node closed.", ["why"], registry=r)
         self.slow_consumers = Counter(

@@ -197,13 +197,12 @@ class Group:
         slow = []
         if done or are_several:
             for number, outbox in self.members.items():
-                if rest := frames[done.get(number, 0) :]:
-                    later = outbox.waits or (are_several and len(outbox.groups) > 1)
-                    joined = data if len(rest) == len(frames) else b"".join(rest)
-                    if not later:
-                        outbox.write(joined)
-                    elif not outbox.add(joined):
+                rest = data if number not in done else b"".join(frames[done[number] :])
+                if outbox.waits or (are_several and len(outbox.groups) > 1):
+                    if rest and not outbox.add(rest):
                         slow.append(number)
+                elif rest:
+                    outbox.write(rest)
         else:
             for outbox in self.members.values():
                 if not outbox.waits:
