@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -18,9 +18,14 @@ from .plan import HOST
 from .restore import Shelf, begin, wake
 from .supervisor import Supervised, Supervisor
 
+T = TypeVar("T")
+
 EVERY_SECONDS = 0.25
-CLUSTER_EVERY_ROUNDS = 4
+ASK_EVERY_ROUNDS = 4
+"""Nodes are asked when the Lease has changed or one of them is not ready, else once in so many rounds: it takes them milliseconds."""
 ANSWER_SECONDS = 0.5
+APART_SECONDS = 0.02
+"""Between one node and the next: all share this machine, and are not to answer at once."""
 
 
 class Watch:
@@ -67,9 +72,11 @@ class Watch:
         """One round."""
         record = await self._read()
         running = self._supervisor.running()
-        await asyncio.gather(*(_ask_ready(client, node) for node in running))
-        if record != self._last_record or self._rounds % CLUSTER_EVERY_ROUNDS == 0:
-            answers = await asyncio.gather(*(_ask_cluster(client, node) for node in running))
+        is_news = record != self._last_record or self._rounds % ASK_EVERY_ROUNDS == 0
+        if is_news or not all(node.ready for node in running):
+            await _apart(_ask_ready(client, node) for node in running)
+        if is_news:
+            answers = await _apart(_ask_cluster(client, node) for node in running)
             self._note_failover(answers)
             self._hear(answers)
         self._rounds += 1
@@ -225,6 +232,16 @@ def _held(answer: dict[str, Any] | None) -> Record | None:
         return None
     in_sync = tuple(Incarnation(who) for who in answer["inSync"])
     return Record(int(answer["version"]), Incarnation(answer["holder"]), int(answer["epoch"]), in_sync)
+
+
+async def _apart(asks: Iterable[Awaitable[T]]) -> list[T]:
+    """All of them, each begun a little after the one before."""
+
+    async def later(number: int, ask: Awaitable[T]) -> T:
+        await asyncio.sleep(number * APART_SECONDS)
+        return await ask
+
+    return await asyncio.gather(*(later(number, ask) for number, ask in enumerate(asks)))
 
 
 async def _ask_ready(client: httpx2.AsyncClient, node: Supervised) -> None:
