@@ -468,7 +468,7 @@ MUTANTS = (
     Mutant("drained too early", Family.handovers, drained_too_early, ("drain",)),
     Mutant("a certificate replaces the write", Family.kills, certificate_replaces_the_write),
     Mutant("sealed by a majority", Family.outage, sealed_by_majority, first=690),
-    Mutant("a seal that binds nobody", Family.outage, seal_binds_nobody, first=140),
+    Mutant("a seal that binds nobody", Family.outage, seal_binds_nobody, first=2800),
     Mutant("an election without certificates", Family.outage, election_without_certificates),
     Mutant("a lost Lease is claimed unasked", Family.deleted, reclaimed_unasked),
     Mutant("a newer past is kept back", Family.deleted, newer_past_kept_back),
@@ -489,6 +489,6 @@ MUTANTS = (
     ),
     Mutant("answers outlive the stay", Family.leaving, answers_outlive_the_stay, ("stay",)),
     Mutant("any connection leaves", Family.leaving, any_connection_leaves, ("I5", "stay")),
-    Mutant("any connection moves", Family.leaving, any_connection_moves, ("I5", "stay"), first=65),
+    Mutant("any connection moves", Family.leaving, any_connection_moves, ("I5", "stay"), first=190),
     Mutant("the grace goes on", Family.leaving, the_grace_goes_on, ("I5", "stay")),
 )
