@@ -10,6 +10,7 @@ from ..chaos.arguments import payload
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from .connections import Sockets
     from .run import Options
 
 
@@ -25,6 +26,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=int, metavar="N", help="that share the players (default: as many as they need)"
     )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        metavar="N",
+        help="instead of players: so many connect, join --topic, and stay; on the topic game, how regularly patches come",
+    )
+    parser.add_argument("--topic", default="game", help="that they join: game, or a Channel's (default: game)")
+    parser.add_argument(
+        "--broadcasts-per-second",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="on the Channel's topic, which all of them hear (default: none)",
+    )
+    parser.add_argument("--event", default="shout", help="that the Channel broadcasts (default: shout)")
+    parser.add_argument("--size", type=int, default=200, metavar="BYTES", help="of a broadcast's text (default: 200)")
     parser.add_argument("--move", metavar="EVENT", help="how to move, in a game that is not gamecluster.demo:Counter")
     parser.add_argument("--payload", metavar="JSON", default="{}", help="with --move: the move's payload")
 
@@ -32,24 +49,51 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..chaos.target import LocalTarget, UrlTarget
     from ..local import control
+    from . import connections
     from . import run as bench
 
     target = UrlTarget(options.url) if options.url else LocalTarget(control.find(options.cluster, options.data))
+    if options.connections is not None:
+        return connections.run(target, read_sockets(options))
     return bench.run(target, read(options))
+
+
+def read_sockets(options: argparse.Namespace) -> Sockets:
+    """What ``--connections`` asks for. Raises ConfigurationError."""
+    from .connections import Sockets
+
+    _check(
+        ("--connections", options.connections, 100_000),
+        ("--seconds", options.seconds, 86_400),
+        ("--processes", options.processes or 1, 256),
+        ("--broadcasts-per-second", options.broadcasts_per_second or 1, 10_000),
+        ("--size", options.size, 60_000),
+    )
+    if options.broadcasts_per_second and options.topic == "game":
+        raise ConfigurationError(
+            "--broadcasts-per-second needs --topic with the topic of a Channel, such as room:1: players of game move"
+        )
+    return Sockets(
+        connections=options.connections,
+        topic=options.topic,
+        broadcasts_per_second=options.broadcasts_per_second,
+        event=options.event,
+        size=options.size,
+        seconds=options.seconds,
+        processes=options.processes,
+    )
 
 
 def read(options: argparse.Namespace) -> Options:
     """The run's Options. Raises ConfigurationError."""
     from .run import Options
 
-    for flag, value, most in (
+    _check(
         ("--players", options.players, 10_000),
         ("--moves-per-second", options.moves_per_second, 1_000),
         ("--seconds", options.seconds, 86_400),
         ("--processes", options.processes or 1, 256),
-    ):
-        if not 0 < value <= most:
-            raise ConfigurationError(f"{flag} {value}: expected more than 0, and at most {most}")
+    )
     return Options(
         players=options.players,
         moves_per_second=options.moves_per_second,
@@ -57,3 +101,10 @@ def read(options: argparse.Namespace) -> Options:
         processes=options.processes,
         move=(options.move, payload(options.payload)) if options.move else None,
     )
+
+
+def _check(*given: tuple[str, float, float]) -> None:
+    """Flag, value, and the most that it may be."""
+    for flag, value, most in given:
+        if not 0 < value <= most:
+            raise ConfigurationError(f"{flag} {value}: expected more than 0, and at most {most}")

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import pickle
 import random
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from ..chaos.client import Payload
-from ..chaos.figures import percentile
 from ..chaos.history import Ledger, Verdict, judge
-from ..chaos.target import Placed, counters, health, totals_at
+from ..chaos.target import Placed, counters, totals_at
 from ..errors import ConfigurationError
+from .processes import begin, bottleneck, count_workers, hear, percentiles, run_name, shared, started, whole
 from .worker import Job, Share
 
-WORKER = (sys.executable, "-m", "gamecluster.bench")
 PLAYERS_EACH = 25
 """So many players fit into one process, as long as nobody says otherwise."""
-BUSY = 0.8
-LEAD_SECONDS = 0.2
 CATCH_UP_SECONDS = 15.0
 
 
@@ -40,8 +31,7 @@ class Options:
 
     @property
     def workers(self) -> int:
-        wanted = self.processes or min(-(-self.players // PLAYERS_EACH), os.cpu_count() or 1)
-        return min(wanted, self.players)
+        return count_workers(self.processes, self.players, PLAYERS_EACH)
 
 
 @dataclass(frozen=True)
@@ -73,21 +63,14 @@ class Result:
         )
 
     def _remarks(self) -> Iterator[str]:
-        busiest = max(share.busy for share in self.shares)
-        if busiest > BUSY:
-            yield (
-                f"THIS PROGRAM WAS THE BOTTLENECK: one of its processes ran, or waited for a core, {busiest:.0%} of the time. "
-                "Run it on a machine with more idle cores, with more --processes, or with fewer players"
-            )
+        yield from bottleneck(share.busy for share in self.shares)
         if away := [line for share in self.shares for line in share.refusals]:
             yield f"{len(away)} players had to come back; the last: {away[-1]}"
 
 
 def run(target: Placed, options: Options) -> int:
     """The exit code: 1 if anything was lost, doubled or out of order. Raises ConfigurationError."""
-    if problem := health(target).problem:
-        raise ConfigurationError(f"the cluster is not whole: {problem}: see `gamecluster status`")
-    places = target.places()
+    places = whole(target)
     found = counters(places[0])
     if options.move is None and (found is None or found[1] is None):
         raise ConfigurationError(
@@ -102,50 +85,18 @@ def run(target: Placed, options: Options) -> int:
 
 def _measured(options: Options, urls: Sequence[str]) -> list[Share]:
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_worker(job)) for job in jobs(options, urls)]
-        for worker in workers:
-            _heard(worker)
-        begin = time.monotonic() + LEAD_SECONDS
-        for worker in workers:
-            _say(worker, begin)
-        heard = [_heard(worker) for worker in workers]
-        return [share for share in heard if isinstance(share, Share)]
+        workers = [stack.enter_context(started(job)) for job in jobs(options, urls)]
+        begin(workers)
+        return [share for share in map(hear, workers) if isinstance(share, Share)]
 
 
 def jobs(options: Options, urls: Sequence[str]) -> list[Job]:
     """Players shared out as evenly as can be; names of their own, since totals are kept for good."""
-    name, seed = f"bench-{int(time.time())}-{os.getpid()}", random.randrange(2**32)
-    ends = [options.players * i // options.workers for i in range(options.workers + 1)]
+    name, seed = run_name(), random.randrange(2**32)
     return [
         Job(name, first, end - first, urls, 1 / options.moves_per_second, options.seconds, seed, options.move)
-        for first, end in pairwise(ends)
+        for first, end in shared(options.players, options.workers)
     ]
-
-
-@contextlib.contextmanager
-def _worker(job: Job) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        _say(process, job)
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _say(worker: subprocess.Popen[bytes], what: object) -> None:
-    assert worker.stdin is not None
-    pickle.dump(what, worker.stdin)
-    worker.stdin.flush()
-
-
-def _heard(worker: subprocess.Popen[bytes]) -> object:
-    assert worker.stdout is not None
-    try:
-        told: object = pickle.load(worker.stdout)
-    except EOFError:
-        raise ConfigurationError("one of the processes with the players has ended: see above") from None
-    return told
 
 
 def _judged(target: Placed, options: Options, shares: Sequence[Share]) -> tuple[Verdict, list[str]]:
@@ -177,5 +128,4 @@ def _merge(ledger: Ledger, other: Ledger) -> None:
 def _percentiles(milliseconds: Sequence[float]) -> str:
     if not milliseconds:
         return "no move was answered"
-    shares = " · ".join(f"p{share * 100:g} {percentile(milliseconds, share):.1f}" for share in (0.5, 0.9, 0.99))
-    return f"{shares} · max {max(milliseconds):.1f} ms, from when each was due (of {len(milliseconds)})"
+    return f"{percentiles(milliseconds)} ms, from when each was due (of {len(milliseconds)})"

@@ -1,7 +1,8 @@
 """``python -m gamecluster.bench``: one process' share of the players.
 
 Pickles over its pipes: a Job comes in, True goes out when all have joined and were answered once, the moment to begin comes
-in (``time.monotonic``, which all processes of a machine share), a Share goes out.
+in (``time.monotonic``, which all processes of a machine share), a Share goes out. The same for a share of listeners, but that before the
+end what these have published goes out, and what all have comes in.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from ..chaos.client import Payload
 from ..chaos.history import Acknowledged, Ledger
 from ..chaos.players import Player
+from .listeners import Listeners, Listening
 
 JOIN_SECONDS = 30.0
 FINISH_SECONDS = 15.0
@@ -88,7 +90,22 @@ class PacedPlayer(Player):
 
 
 def main() -> None:
-    asyncio.run(_work(pickle.load(sys.stdin.buffer)))
+    job = pickle.load(sys.stdin.buffer)
+    asyncio.run(_listen(job) if isinstance(job, Listening) else _work(job))
+
+
+async def _listen(job: Listening) -> None:
+    listeners = Listeners(job)
+    await listeners.join()
+    _tell(True)
+    begin: float = await asyncio.to_thread(pickle.load, sys.stdin.buffer)
+    wanted = _wanted_seconds()
+    published = await listeners.listen(begin)
+    busy = (_wanted_seconds() - wanted) / (time.monotonic() - begin)
+    _tell(published)
+    heard = await listeners.end(await asyncio.to_thread(pickle.load, sys.stdin.buffer))
+    heard.busy = busy
+    _tell(heard)
 
 
 async def _work(job: Job) -> None:
