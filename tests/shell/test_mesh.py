@@ -172,9 +172,9 @@ async def test_a_broadcast_goes_only_where_somebody_hears_it(tmp_path: Path) -> 
         await until(lambda: not c.mesh.interests.hears(a.me, "room:1"))
 
 
-async def test_all_that_is_sent_in_one_turn_leaves_in_one_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextlib.asynccontextmanager
+async def watched_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Node, Node, list[int]]]:
+    """Two linked nodes, and for each write of the second to the first how many frames it had."""
     a = Node("a", tmp_path)
     b = Node("b", tmp_path, peers=(a.at,))
     async with running(a, b):
@@ -183,6 +183,13 @@ async def test_all_that_is_sent_in_one_turn_leaves_in_one_write(
         link = b.link_to(a)
         write = link._write
         monkeypatch.setattr(link, "_write", lambda *frames: (writes.append(len(frames)), write(*frames)))
+        yield a, b, writes
+
+
+async def test_all_that_is_sent_in_one_turn_leaves_in_one_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched_link(tmp_path, monkeypatch) as (a, b, writes):
         for n in range(100):
             b.mesh.send(a.me, numbered(n))
         await until(lambda: len(a.said()) == 100)
@@ -192,14 +199,7 @@ async def test_all_that_is_sent_in_one_turn_leaves_in_one_write(
 async def test_what_is_sent_at_the_turns_end_leaves_in_the_same_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a = Node("a", tmp_path)
-    b = Node("b", tmp_path, peers=(a.at,))
-    async with running(a, b):
-        await until(lambda: a.linked() and b.linked())
-        writes: list[int] = []
-        link = b.link_to(a)
-        write = link._write
-        monkeypatch.setattr(link, "_write", lambda *frames: (writes.append(len(frames)), write(*frames)))
+    async with watched_link(tmp_path, monkeypatch) as (a, b, writes):
 
         def end() -> None:
             b.mesh.send(a.me, numbered(1))
