@@ -64,7 +64,7 @@ def test_all_pods_of_a_larger_game_are_deleted_at_once(game: Game) -> None:
         wait_settled(game, 3)
         play.goes_on()
     verdict = play.nothing_lost()
-    assert verdict.blackout_max_ms < 3000
+    assert verdict.blackout_max_ms < 10_000, "the first of them is back long before"
     assert game.condition("TotalLoss") is None
     game.namespace.kubectl("scale", "gc", game.name, "--replicas=1")
     wait_settled(game)
@@ -79,4 +79,4 @@ def test_nobody_is_waited_for_when_the_game_is_deleted(game: Game, cascade: str)
     wait_until("no pod is left", lambda: not game.pods(), every=0.1)
     seconds = time.monotonic() - began
     print(f"\n  deleted within {seconds:.1f} s")
-    assert seconds < 10
+    assert seconds < 15, "a pod that awaits another takes 20"
