@@ -62,7 +62,7 @@ async def test_a_single_node_that_is_stopped_goes_on_at_once_and_one_that_is_kil
             await all_move(players)
         epoch = cluster.view("game-0")["epoch"]
         await asyncio.to_thread(cluster.ask, "stop", node="game-0")
-        assert "asleep" in cluster.output()
+        await until(lambda: "asleep" in cluster.output(), "the console says so")
         await asyncio.to_thread(cluster.ask, "start", node="game-0")
         await until(lambda: cluster.healthy(1), "it is awake")
         assert cluster.view("game-0")["epoch"] < epoch + 1000
