@@ -220,6 +220,7 @@ class Mesh:
             then()
         waiting, self._waiting = self._waiting, []
         self._is_turn_ending = False
+        self._last = None
         for link in waiting:
             link.flush()
         if self._before_turn_ends or self._waiting:
@@ -302,15 +303,11 @@ class Mesh:
             link.tell(interest)
 
     def _encoded(self, message: Message) -> bytes:
-        """Encodes a message once, though it may go to every peer."""
+        """Encodes a message once, though it may go to every peer; it is forgotten at the turn's end."""
         if self._last is None or self._last[0] is not message:
-            if self._last is None:
-                self._loop.call_soon(self._forget_last)
+            self._end_turn_soon()
             self._last = message, self._encode(message)
         return self._last[1]
-
-    def _forget_last(self) -> None:
-        self._last = None
 
 
 def _told_host(host: str) -> str:
