@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..chaos.arguments import payload
+from ..chaos.arguments import check, payload
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def read_sockets(options: argparse.Namespace) -> Sockets:
     """What ``--connections`` asks for. Raises ConfigurationError."""
     from .connections import Sockets
 
-    _check(
+    check(
         ("--connections", options.connections, 100_000),
         ("--seconds", options.seconds, 86_400),
         ("--processes", options.processes or 1, 256),
@@ -88,7 +88,7 @@ def read(options: argparse.Namespace) -> Options:
     """The run's Options. Raises ConfigurationError."""
     from .run import Options
 
-    _check(
+    check(
         ("--players", options.players, 10_000),
         ("--moves-per-second", options.moves_per_second, 1_000),
         ("--seconds", options.seconds, 86_400),
@@ -101,10 +101,3 @@ def read(options: argparse.Namespace) -> Options:
         processes=options.processes,
         move=(options.move, payload(options.payload)) if options.move else None,
     )
-
-
-def _check(*given: tuple[str, float, float]) -> None:
-    """Flag, value, and the most that it may be."""
-    for flag, value, most in given:
-        if not 0 < value <= most:
-            raise ConfigurationError(f"{flag} {value}: expected more than 0, and at most {most}")

@@ -6,6 +6,7 @@ Who is on the topic hears every broadcast once, and each sender's in order, or i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -148,19 +149,16 @@ class Listeners:
     async def _one(self, number: int, joined: asyncio.Future[None]) -> None:
         job = self._job
         try:
-            async with self._gate:
-                began = time.monotonic()
-                context = Socket.to(job.urls[number % len(job.urls)])
-                socket = await context.__aenter__()
-            try:
+            async with contextlib.AsyncExitStack() as stack:
+                async with self._gate:
+                    began = time.monotonic()
+                    socket = await stack.enter_async_context(Socket.to(job.urls[number % len(job.urls)]))
                 player = {"player": f"{job.name}-{number}"} if job.topic == GAME else {}
                 await socket.push(job.topic, "phx_join", player)
                 self.heard.joined.append((time.monotonic() - began) * 1000)
                 self._sockets[number] = socket
                 joined.set_result(None)
                 await self._hear(socket, self._ears[number])
-            finally:
-                await context.__aexit__(None, None, None)
         except (OSError, TimeoutError, WebSocketException, Refused) as error:
             self.heard.note(f"{type(error).__name__}: {error}")
         finally:

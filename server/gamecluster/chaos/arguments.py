@@ -72,13 +72,11 @@ def read(options: argparse.Namespace, possible: tuple[str, ...]) -> Options:
         raise ConfigurationError(
             f"--faults: there is no {', '.join(map(repr, unknown))}; there are: {','.join(FAULTS)}"
         )
-    for flag, value, most in (
+    check(
         ("--seconds", options.seconds, 86_400),
         ("--players", options.players, 1_000),
         ("--moves-per-second", options.moves_per_second, 1_000),
-    ):
-        if not 0 < value <= most:
-            raise ConfigurationError(f"{flag} {value}: expected more than 0, and at most {most}")
+    )
     return Options(
         seconds=options.seconds,
         players=options.players,
@@ -87,6 +85,13 @@ def read(options: argparse.Namespace, possible: tuple[str, ...]) -> Options:
         seed=random.randrange(2**32) if options.seed is None else options.seed,
         move=(options.move, payload(options.payload)) if options.move else None,
     )
+
+
+def check(*given: tuple[str, float, float]) -> None:
+    """Flag, value, and the most that it may be. Raises ConfigurationError."""
+    for flag, value, most in given:
+        if not 0 < value <= most:
+            raise ConfigurationError(f"{flag} {value}: expected more than 0, and at most {most}")
 
 
 def payload(text: str) -> dict[str, Any]:
