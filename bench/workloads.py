@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Options:
     turn_seconds: float = 0.0001
 
 
-class Workload:
+class Workload(ABC):
     """``prepare`` and ``play`` it; ``wrong`` says how much of it did not come to where it should, or came elsewhere.
 
     ``asked``: how many moves or broadcasts there were.
@@ -43,12 +44,15 @@ class Workload:
         self.random = randomness
 
     @staticmethod
+    @abstractmethod
     def text(options: Options) -> str:
-        raise NotImplementedError
+        """What it is, for people."""
 
+    @abstractmethod
     async def prepare(self) -> None:
         """Before anything is counted."""
 
+    @abstractmethod
     def play(self) -> None:
         """All that is to happen in the time that is measured."""
 
@@ -70,6 +74,12 @@ class Idle(Workload):
     @staticmethod
     def text(options: Options) -> str:
         return "heartbeats and renewals only"
+
+    async def prepare(self) -> None:
+        """Nothing."""
+
+    def play(self) -> None:
+        """Nothing."""
 
 
 class Moves(Workload):
@@ -117,8 +127,9 @@ class Broadcasts(Workload):
             for pod in pods:
                 pod.wants(topic)
 
+    @abstractmethod
     def make_topics(self) -> dict[str, Sequence[Pod]]:
-        raise NotImplementedError
+        """Who hears each."""
 
     def play(self) -> None:
         payload = b'{"d":"%s"}' % (b"x" * (self.options.size - len(b'{"d":""}')))

@@ -20,6 +20,7 @@ from gamecluster.shell.sockets import Upgrade, Wire
 
 from .node import Running, running, until
 from .test_sockets import masked, raw, request
+from .transport import Noting
 
 FIREFOX = b"""GET /socket/websocket?vsn=2.0.0&token=a%20b HTTP/1.1
 Host: play.example:4000
@@ -133,12 +134,11 @@ def test_what_is_plain_is_read_as_uvicorn_reads_it(data: bytes, changes: list[tu
         check_is_what_uvicorn_reads(opening, bytes(changed))
 
 
-class Calling:
+class Calling(Noting):
     """A connection whose first bytes are ``data``, on a transport that only notes. ``entry``: what the door says."""
 
     def __init__(self, data: bytes, is_let_in: bool = True) -> None:
-        self.written = b""
-        self.is_closed = False
+        super().__init__()
         self.heard: list[bytes] = []
         self.connections: set[Any] = set()
         self.asked: list[Opening] = []
@@ -148,7 +148,7 @@ class Calling:
             **{"root_path": "", "asgi_version": "3.0", "limit_concurrency": None, "timeout_keep_alive": 5},
         )
         state: Any = SimpleNamespace(connections=self.connections, tasks=set(), default_headers=[])
-        self.protocol: Any = ShortWay(self.door, config, state, {})
+        self.protocol = ShortWay(self.door, config, state, {})
         self.protocol.connection_made(self)
         if data:
             self.protocol.data_received(data)
@@ -159,24 +159,6 @@ class Calling:
 
     async def application(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.close"})
-
-    # as the transport
-    def get_extra_info(self, _: str) -> None:
-        return None
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    abort = close
 
     # as the client
     def text(self, data: bytes) -> None:

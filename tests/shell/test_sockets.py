@@ -18,6 +18,7 @@ from websockets.frames import Frame, Opcode
 from gamecluster.shell.sockets import DETACH, EARLY_BYTES, Upgrade, Wire
 
 from .node import Running, hear, running, until
+from .transport import Noting
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 HEARTBEAT = '[null,"1","phoenix","heartbeat",{}]'
@@ -123,18 +124,17 @@ async def test_a_handshake_that_is_refused_says_why_and_ends(
         assert len(body) == int(told["content-length"]) > 10
 
 
-class Thinking:
+class Thinking(Noting):
     """An application that accepts when it is told to, on a transport that only notes."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.may_accept = asyncio.Event()
-        self.written = b""
-        self.is_aborted = False
         self.heard: list[bytes] = []
         self.connections: set[Any] = set()
         config: Any = SimpleNamespace(root_path="", asgi_version="3.0", ws_max_size=1000, loaded_app=self.application)
         state: Any = SimpleNamespace(connections=self.connections, tasks=set())
-        self.protocol: Any = Upgrade(config, state, {})
+        self.protocol = Upgrade(config, state, {})
         self.protocol.connection_made(self)
         self.protocol.data_received(request())
 
@@ -145,22 +145,6 @@ class Thinking:
 
     async def is_accepted(self) -> bool:
         return isinstance(self.protocol, Wire)
-
-    # as the transport
-    def get_extra_info(self, _: str) -> None:
-        return None
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.is_aborted
-
-    def abort(self) -> None:
-        self.is_aborted = True
 
     # as the client
     def text(self, data: bytes) -> None:
