@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from gamecluster import Channel, Rejected, on
 from gamecluster.channel import ChannelRuntime, Publish, Push
+from gamecluster.cluster import Cluster, MemoryBackend
 from gamecluster.game import DefinitionError
+from gamecluster.services import Services
+
+ALONE = Cluster(MemoryBackend(Services(lambda: 0.0, random.Random(1))))
 
 
 class Room(Channel):
@@ -43,7 +49,7 @@ class Room(Channel):
 
 @pytest.fixture
 def client() -> ChannelRuntime:
-    return ChannelRuntime(Room, "room:1")
+    return ChannelRuntime(Room, "room:1", ALONE)
 
 
 def test_a_call_gives_its_response_and_outputs_in_order(client):
@@ -74,7 +80,7 @@ class Sketch(Channel):
 
 
 def test_bytes_go_in_and_out_as_they_are():
-    client = ChannelRuntime(Sketch, "sketch:1")
+    client = ChannelRuntime(Sketch, "sketch:1", ALONE)
     assert client.join({}).response == b"hello"
     reaction = client.push("draw", b"\xff\x00")
     assert (reaction.ok, reaction.response) == (True, b"\x00\xff")
@@ -84,22 +90,22 @@ def test_bytes_go_in_and_out_as_they_are():
         "reason": "bad payload",
         "detail": "payload: expected an object, got bytes",
     }
-    assert ChannelRuntime(Room, "room:1").push("shout", b"").response["detail"] == "expected dict, got bytes"
+    assert ChannelRuntime(Room, "room:1", ALONE).push("shout", b"").response["detail"] == "expected dict, got bytes"
 
 
 def test_a_name_that_does_not_fit_into_a_binary_frame_is_a_mistake_that_says_so():
-    long = ChannelRuntime(Sketch, "sketch:" + "\u00e9" * 125)
+    long = ChannelRuntime(Sketch, "sketch:" + "\u00e9" * 125, ALONE)
     assert "255 bytes at most" in long.push("draw", b"\x01").error
     assert long.push("say", {"text": "x"}).ok
     with pytest.raises(ValueError, match="255 bytes at most"):
-        ChannelRuntime(Sketch, "sketch:1").channel.push("e" * 256, b"")
+        ChannelRuntime(Sketch, "sketch:1", ALONE).channel.push("e" * 256, b"")
 
 
 def test_each_client_has_its_own_instance(client):
     client.push("shout", {})
     client.push("shout", {})
     assert client.channel.heard == 2
-    assert ChannelRuntime(Room, "room:1").channel.heard == 0
+    assert ChannelRuntime(Room, "room:1", ALONE).channel.heard == 0
 
 
 def test_the_outbox_is_empty_after_every_call(client):
@@ -152,7 +158,7 @@ def test_topics_match_by_name_or_beginning():
     assert Lobby.matches("lobby")
     assert not Lobby.matches("lobby:1")
     with pytest.raises(DefinitionError, match="Room is for the topic 'room:\\*', not for 'lobby'"):
-        ChannelRuntime(Room, "lobby")
+        ChannelRuntime(Room, "lobby", ALONE)
 
 
 def test_reserved_events_are_not_sent(client):
@@ -194,11 +200,12 @@ def untyped():
         def say(self, text): ...
 
 
-def asynchronous_join():
+def join_that_yields():
     class Wrong(Channel):
         topic = "a"
 
-        async def join(self, payload): ...
+        async def join(self, payload):
+            yield
 
 
 def join_without_payload():
@@ -222,7 +229,7 @@ def own_push():
         (the_games_topic, "'game' is the cluster's own"),
         (reserved_event, "the event 'phx_leave' is reserved"),
         (untyped, "Wrong.say: the parameter text has no type"),
-        (asynchronous_join, "Wrong.join must be an ordinary def"),
+        (join_that_yields, "Wrong.join must be an ordinary def"),
         (join_without_payload, r"Wrong.join must take (self, payload)"),
         (own_push, "Wrong.push: Channel itself has push"),
     ],
@@ -241,4 +248,4 @@ def test_events_of_the_game_topic_are_free_on_other_topics():
         @on("state")
         def state(self, payload): ...
 
-    assert ChannelRuntime(Free, "free").push("state", {}).ok
+    assert ChannelRuntime(Free, "free", ALONE).push("state", {}).ok

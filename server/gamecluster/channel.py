@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from msgspec import Struct
 
 from .checks import DefinitionError, Mismatch, json_object, names_around, text
+from .cluster import Cluster
 from .core.messages import Fields
 from .phoenix.codec import MOST_BYTES_OF_A_NAME, Data
 from .rules import Rejected, Rule, check_method, rules_of
@@ -42,9 +44,14 @@ class Channel:
     push as binary data; ``push``, ``broadcast`` and what a method returns may be bytes.
 
     Attributes may be assigned freely: they live as long as this client is joined. On an instance ``topic`` is the one joined.
+
+    ``join``, ``leave`` and what answers events may be ``async def``, to await what ``self.cluster`` does; what the same client pushes on
+    the topic meanwhile waits. A method has ten seconds.
     """
 
     topic: str = ""
+    cluster: Cluster
+    """What the cluster offers: names and more. Not there yet in ``__init__``."""
     outbox: list[Push | Publish]
     """What the running call has sent; taken after every call, dropped if it raises."""
     _rules: ClassVar[dict[str, Rule]] = {}
@@ -52,7 +59,7 @@ class Channel:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _check_class(cls)
-        cls._rules = rules_of(cls, Channel, names_around(), (), _is_reserved)
+        cls._rules = rules_of(cls, Channel, names_around(), (), _is_reserved, may_wait=True)
         if cls._rules and not cls.topic:
             raise DefinitionError(f'{cls.__name__} has no topic; write, for example, topic = "room:*"')
 
@@ -60,11 +67,11 @@ class Channel:
         self.topic = topic
         self.outbox = []
 
-    def join(self, payload: Fields) -> Data | None:
+    def join(self, payload: Fields) -> Data | Coroutine[Any, Any, Data | None] | None:
         """Lets the client in, or raises Rejected. What it returns is the response to the join."""
         return None
 
-    def leave(self) -> None:
+    def leave(self) -> Coroutine[Any, Any, None] | None:
         """Runs when the client has left the topic or is gone."""
 
     def push(self, event: str, payload: Data) -> None:
@@ -98,24 +105,35 @@ class Reaction(Struct, frozen=True):
     error: str | None = None
 
 
-class ChannelRuntime:
-    """One client's Channel: calls in, Reactions out. ``raise_errors``: exceptions other than Rejected come through."""
+Running = Coroutine[Any, Any, Reaction]
 
-    def __init__(self, channel_class: type[Channel], topic: str, *, raise_errors: bool = False) -> None:
+
+class ChannelRuntime:
+    """One client's Channel: calls in, Reactions out, at once or, of an ``async`` method, to be awaited; one call at a time.
+    ``raise_errors``: exceptions other than Rejected come through."""
+
+    def __init__(
+        self, channel_class: type[Channel], topic: str, cluster: Cluster, *, raise_errors: bool = False
+    ) -> None:
         if not channel_class.matches(topic):
             raise DefinitionError(
                 f"{channel_class.__name__} is for the topic {channel_class.topic!r}, not for {topic!r}"
             )
         self._raise_errors = raise_errors
         self.channel = channel_class(topic)
+        self.channel.cluster = cluster
 
-    def join(self, payload: Fields) -> Reaction:
+    def join(self, payload: Fields) -> Reaction | Running:
         return self._run(self.channel.join, payload)
 
-    def leave(self) -> Reaction:
+    def leave(self) -> Reaction | Running:
         return self._run(self.channel.leave)
 
-    def push(self, event: str, payload: Data) -> Reaction:
+    def ended(self) -> None:
+        """What it held of the cluster is given back. After ``leave``, or when it has failed or was refused."""
+        self.channel.cluster.ended()
+
+    def push(self, event: str, payload: Data) -> Reaction | Running:
         """The client pushes ``event``."""
         rule = self.channel._rules.get(event)
         if rule is None:
@@ -126,18 +144,37 @@ class ChannelRuntime:
             return _refused({"reason": "bad payload", "detail": str(error)})
         return self._run(rule.function, self.channel, **arguments)
 
-    def _run(self, rule: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Reaction:
+    def gave_up(self, response: Fields) -> Reaction:
+        """A call that was cancelled."""
+        self.channel.outbox.clear()
+        return _refused(response)
+
+    def _run(self, rule: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Reaction | Running:
         try:
-            response = _response(rule(*args, **kwargs))
-            return Reaction(True, response, self.channel.outbox[:])
-        except Rejected as refusal:
-            return _refused(refusal.response)
-        except Exception:
-            if self._raise_errors:
-                raise
-            return _refused({"reason": "internal error"}, traceback.format_exc())
-        finally:
-            self.channel.outbox.clear()
+            returned = rule(*args, **kwargs)
+            return self._finish(returned) if inspect.iscoroutine(returned) else self._settle(returned)
+        except Exception as error:
+            return self._failed(error)
+
+    async def _finish(self, running: Coroutine[Any, Any, Any]) -> Reaction:
+        try:
+            return self._settle(await running)
+        except Exception as error:
+            return self._failed(error)
+
+    def _settle(self, returned: Any) -> Reaction:
+        response = _response(returned)
+        outputs = self.channel.outbox[:]
+        self.channel.outbox.clear()
+        return Reaction(True, response, outputs)
+
+    def _failed(self, error: Exception) -> Reaction:
+        self.channel.outbox.clear()
+        if isinstance(error, Rejected):
+            return _refused(error.response)
+        if self._raise_errors:
+            raise error
+        return _refused({"reason": "internal error"}, "".join(traceback.format_exception(error)))
 
 
 def _refused(response: Fields, error: str | None = None) -> Reaction:
@@ -173,8 +210,8 @@ def _check_class(cls: type[Channel]) -> None:
         )
     if cls.topic.split(":")[0] in ("game", "phoenix", "player"):
         raise DefinitionError(f"{who}.topic: {cls.topic!r} is the cluster's own")
-    for name in ("push", "broadcast", "outbox"):
+    for name in ("push", "broadcast", "outbox", "cluster"):
         if name in vars(cls):
             raise DefinitionError(f"{who}.{name}: Channel itself has {name}; call it otherwise")
-    check_method(cls, "join", 1, "(self, payload)")
-    check_method(cls, "leave", 0, "(self)")
+    check_method(cls, "join", 1, "(self, payload)", may_wait=True)
+    check_method(cls, "leave", 0, "(self)", may_wait=True)

@@ -6,10 +6,11 @@ import random
 from typing import Any, ClassVar, get_args, get_origin
 
 from .checks import DefinitionError, Mismatch, got, inherited, json_object, names_around, own_annotations, text
+from .cluster import RuleCluster
 from .core.messages import Broadcast, Fields
 from .entity import Entity
-from .rules import Player, Rejected, Rule, check_method, on, rules_of
-from .runtime import Outcome, Runtime
+from .rules import Outcome, Player, Rejected, Rule, check_method, on, rules_of
+from .runtime import Runtime
 from .state import Table
 
 __all__ = ["DefinitionError", "Entity", "Game", "Mismatch", "Outcome", "Player", "Rejected", "Runtime", "Table", "on"]
@@ -32,6 +33,8 @@ class Game:
     """How long a player whose connection is lost stays; a return within it runs neither ``leave`` nor ``join``."""
     random: random.Random
     """For everything that is left to chance."""
+    cluster: RuleCluster
+    """What the cluster offers beside the game. What a rule does with it is part of what the rule changes."""
 
     _tables: ClassVar[dict[str, type[Entity]]] = {}
     _rules: ClassVar[dict[str, Rule]] = {}
@@ -78,7 +81,7 @@ def _check_class(cls: type[Game]) -> None:
     who = cls.__name__
     if "__init__" in vars(cls):
         raise DefinitionError(f"{who}.__init__: a game has no constructor; its state is in tables, which begin empty")
-    for name in ("random", "broadcast"):
+    for name in ("random", "cluster", "broadcast"):
         if name in vars(cls):
             raise DefinitionError(f"{who}.{name}: Game itself has {name}; call it otherwise")
     for name in ("tick_rate", "patch_rate"):
@@ -109,7 +112,7 @@ def _tables_of(cls: type[Game], names: dict[str, Any]) -> dict[str, type[Entity]
 
 def _entity_of(cls: type[Game], name: str, hint: Any) -> type[Entity]:
     who = f"{cls.__name__}.{name}"
-    if hasattr(Game, name) or name == "random":
+    if hasattr(Game, name) or name in ("random", "cluster"):
         raise DefinitionError(f"{who}: Game itself has {name}; call the table otherwise")
     if name in vars(cls):
         raise DefinitionError(f"{who}: a table has no default; it begins empty")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from .checks import DefinitionError, Kind, Mismatch, got, json_object, kind_of, resolved, text
-from .core.messages import Fields
+from .core.messages import Broadcast, Fields, Op
 from .errors import GameClusterError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,6 +33,21 @@ class Rejected(GameClusterError):
 
     def __str__(self) -> str:
         return ", ".join([self.reason, *(f"{k}: {v}" for k, v in self.response.items() if k != "reason")])
+
+
+class Outcome(Struct, frozen=True):
+    """What one call of a rule led to. Not ``ok``: no ops, no broadcasts, ``response["reason"]`` says why.
+    ``error`` is the traceback if the rule failed instead of refusing."""
+
+    ok: bool
+    response: Fields
+    ops: list[Op]
+    broadcasts: list[Broadcast]
+    error: str | None = None
+
+
+def refused(response: Fields, error: str | None = None) -> Outcome:
+    return Outcome(False, response, [], [], error)
 
 
 def on(event: str) -> Callable[[F], F]:
@@ -110,9 +125,15 @@ class Rule:
 
 
 def rules_of(
-    cls: type, base: type, names: dict[str, Any], given: tuple[type, ...], is_reserved: Callable[[str], bool]
+    cls: type,
+    base: type,
+    names: dict[str, Any],
+    given: tuple[type, ...],
+    is_reserved: Callable[[str], bool],
+    may_wait: bool = False,
 ) -> dict[str, Rule]:
-    """All rules of a class by event, inherited ones too. ``given``: the types of the leading arguments after self."""
+    """All rules of a class by event, inherited ones too. ``given``: the types of the leading arguments after self. ``may_wait``: they
+    may be ``async def``."""
     methods: dict[str, str] = {}
     for owner in reversed(cls.__mro__):
         for name, function in vars(owner).items():
@@ -125,26 +146,26 @@ def rules_of(
                 if hasattr(base, name):
                     raise DefinitionError(f"{who}: a rule can't be called {name}, which {base.__name__} itself has")
     inherited = {rule.function: rule for parent in cls.__mro__[1:] for rule in vars(parent).get("_rules", {}).values()}
-    functions = {event: _plain_method(cls, name) for event, name in methods.items()}
+    functions = {event: _plain_method(cls, name, may_wait) for event, name in methods.items()}
     return {event: inherited.get(f) or _rule(cls, f, names, given) for event, f in functions.items()}
 
 
-def check_method(cls: type, name: str, count: int, shape: str) -> None:
+def check_method(cls: type, name: str, count: int, shape: str, may_wait: bool = False) -> None:
     """Raises DefinitionError unless ``cls.name`` is a plain method that can be called with ``count`` arguments."""
-    function, who = _plain_method(cls, name), f"{cls.__name__}.{name}"
+    function, who = _plain_method(cls, name, may_wait), f"{cls.__name__}.{name}"
     try:
         inspect.signature(function).bind(None, *range(count))
     except TypeError:
         raise DefinitionError(f"{who} must take {shape}") from None
 
 
-def _plain_method(cls: type, name: str) -> Callable[..., Any]:
+def _plain_method(cls: type, name: str, may_wait: bool) -> Callable[..., Any]:
     function: Any = inspect.getattr_static(cls, name)
     who = f"{cls.__name__}.{name}"
     if not inspect.isfunction(function):
         raise DefinitionError(f"{who} must be a plain method")
     if (
-        inspect.iscoroutinefunction(function)
+        (inspect.iscoroutinefunction(function) and not may_wait)
         or inspect.isgeneratorfunction(function)
         or inspect.isasyncgenfunction(function)
     ):

@@ -7,35 +7,32 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from .checks import DefinitionError, Mismatch, got, json_object
-from .core.messages import Broadcast, Fields, Op, Tables
-from .rules import Player, Rejected
+from .cluster import RuleCluster
+from .core.messages import Broadcast, Fields, Tables
+from .rules import Outcome, Player, Rejected, refused
+from .services import Services
 from .state import Journal, Table
 
 if TYPE_CHECKING:
     from .game import Game
 
 
-class Outcome(Struct, frozen=True):
-    """What one call of a rule led to. Not ``ok``: no ops, no broadcasts, ``response["reason"]`` says why.
-    ``error`` is the traceback if the rule failed instead of refusing."""
-
-    ok: bool
-    response: Fields
-    ops: list[Op]
-    broadcasts: list[Broadcast]
-    error: str | None = None
-
-
 class Runtime:
     """One game with its state. Raises DefinitionError if ``game_class`` is not a Game.
 
-    ``raise_errors``: exceptions of rules other than Rejected come through (after the undo) instead of becoming an Outcome.
+    ``services``: what ``self.cluster`` works on, the same as the Node's. ``raise_errors``: exceptions of rules other than Rejected
+    come through (after the undo) instead of becoming an Outcome.
     """
 
-    def __init__(self, game_class: type[Game], random: random.Random, *, raise_errors: bool = False) -> None:
+    def __init__(
+        self,
+        game_class: type[Game],
+        random: random.Random,
+        *,
+        services: Services | None = None,
+        raise_errors: bool = False,
+    ) -> None:
         if not (isinstance(game_class, type) and hasattr(game_class, "_tables") and hasattr(game_class, "_rules")):
             raise DefinitionError(f"{getattr(game_class, '__name__', game_class)} is not a class derived from Game")
         self.tick_rate: int = game_class.tick_rate
@@ -46,7 +43,9 @@ class Runtime:
         self._broadcasts: list[Broadcast] = []
         tables = {name: Table(name, entity, self._journal) for name, entity in game_class._tables.items()}
         self._game = object.__new__(game_class)
-        vars(self._game).update(tables, random=random, _broadcasts=self._broadcasts)
+        self._services = services or Services(lambda: 0.0, random)
+        cluster = RuleCluster(self._services)
+        vars(self._game).update(tables, random=random, cluster=cluster, _broadcasts=self._broadcasts)
 
     def load(self, tables: Tables) -> None:
         """Replaces all state. Tables and fields that the game does not declare are left out; absent fields get their default.
@@ -71,11 +70,11 @@ class Runtime:
     def move(self, player_id: str, event: str, payload: Fields) -> Outcome:
         rule = self._rules.get(event)
         if rule is None:
-            return _refused({"reason": "unknown event", "known": sorted(self._rules)})
+            return refused({"reason": "unknown event", "known": sorted(self._rules)})
         try:
             arguments = rule.arguments(payload)
         except Mismatch as error:
-            return _refused({"reason": "bad payload", "detail": str(error)})
+            return refused({"reason": "bad payload", "detail": str(error)})
         return self._run(rule.function, self._game, Player(player_id), **arguments)
 
     def fields(self) -> dict[str, list[str]]:
@@ -99,25 +98,29 @@ class Runtime:
         try:
             response = _response(rule(*args, **kwargs))
             ops = journal.commit()
-            return Outcome(True, response, ops, self._broadcasts[:])
+            broadcasts = self._broadcasts[:]
+            if self._services.ledger.has_changed:
+                rows, said = self._services.ledger.take()
+                ops, broadcasts = ops + rows, broadcasts + said
+            return Outcome(True, response, ops, broadcasts)
         except Rejected as refusal:
-            journal.undo()
-            return _refused(refusal.response)
+            self._undo()
+            return refused(refusal.response)
         except Exception:
-            journal.undo()
+            self._undo()
             if self._raise_errors:
                 raise
-            return _refused({"reason": "internal error"}, traceback.format_exc())
+            return refused({"reason": "internal error"}, traceback.format_exc())
         except BaseException:
-            journal.undo()
+            self._undo()
             raise
         finally:
             journal.running = False
             self._broadcasts.clear()
 
-
-def _refused(response: Fields, error: str | None = None) -> Outcome:
-    return Outcome(False, response, [], [], error)
+    def _undo(self) -> None:
+        self._journal.undo()
+        self._services.ledger.undo()
 
 
 def _response(returned: Any) -> Fields:

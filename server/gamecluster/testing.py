@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from .channel import Channel, ChannelRuntime, Publish, Reaction
+from .channel import Channel, ChannelRuntime, Publish, Reaction, Running
 from .checks import json_object
+from .cluster import Cluster, MemoryBackend
 from .core.messages import Broadcast, Fields, Op, Tables
 from .game import Game, Outcome, Rejected, Runtime
+from .services import Services
 
 __all__ = ["Play", "RoomPlay", "play", "room"]
 
@@ -45,7 +48,9 @@ class Play:
     """One game being played. A refusal raises Rejected, a failing rule its own exception; neither changes anything."""
 
     def __init__(self, game_class: type[Game], seed: int, tables: Tables) -> None:
-        self._runtime = Runtime(game_class, random.Random(seed), raise_errors=True)
+        self.services = Services(time.time, random.Random(seed))
+        """What ``self.cluster`` works on."""
+        self._runtime = Runtime(game_class, random.Random(seed), services=self.services, raise_errors=True)
         self._runtime.load(tables)
         self.players: set[str] = set()
         self.patches: list[list[Op]] = []
@@ -97,6 +102,9 @@ class RoomPlay:
 
     def __init__(self, channel_class: type[Channel], topic: str) -> None:
         self._class, self._topic = channel_class, topic
+        self.services = Services(time.time, random.Random(0))
+        """What ``self.cluster`` works on; shared by all clients."""
+        self._backend = MemoryBackend(self.services)
         self._clients: dict[str, ChannelRuntime] = {}
         self.received: dict[str, list[tuple[str, Any]]] = {}
         """What each client was sent since it joined, oldest first, also of those who left."""
@@ -105,8 +113,8 @@ class RoomPlay:
         """Gives the response: a dict, or bytes."""
         if client in self._clients:
             raise ValueError(f"{client} has joined already")
-        runtime = ChannelRuntime(self._class, self._topic, raise_errors=True)
-        reaction = runtime.join(_as_received(payload))
+        runtime = ChannelRuntime(self._class, self._topic, Cluster(self._backend), raise_errors=True)
+        reaction = _now(runtime.join(_as_received(payload)))
         response = _accepted(reaction)
         self._clients[client] = runtime
         self.received[client] = []
@@ -115,13 +123,15 @@ class RoomPlay:
 
     def push(self, client: str, event: str, data: bytes | None = None, /, **payload: Any) -> Any:
         """Gives the response: a dict, or bytes. With ``data``, the payload is binary."""
-        reaction = self._client(client).push(event, _as_received(payload) if data is None else data)
+        reaction = _now(self._client(client).push(event, _as_received(payload) if data is None else data))
         response = _accepted(reaction)
         self._deliver(client, reaction)
         return response
 
     def leave(self, client: str) -> None:
-        reaction = self._client(client).leave()
+        runtime = self._client(client)
+        reaction = _now(runtime.leave())
+        runtime.ended()
         del self._clients[client]
         self._deliver(client, reaction)
 
@@ -138,6 +148,19 @@ class RoomPlay:
                 self.received[name].append(
                     (output.event, payload if isinstance(payload, bytes) else json_object(payload))
                 )
+
+
+def _now(reaction: Reaction | Running) -> Reaction:
+    """Of an ``async`` method: a cluster of one does all at once, so there is nothing to wait for."""
+    if isinstance(reaction, Reaction):
+        return reaction
+    try:
+        reaction.send(None)
+    except StopIteration as end:
+        settled: Reaction = end.value
+        return settled
+    reaction.close()
+    raise RuntimeError("a channel's method awaits something else than self.cluster: that needs a real cluster")
 
 
 def _accepted(outcome: Outcome | Reaction) -> Any:

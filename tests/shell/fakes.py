@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from gamecluster.core.effects import Answer
 from gamecluster.core.events import Event, PlayerJoined, PlayerMoved, Published
-from gamecluster.core.messages import Op, Position, Tables
+from gamecluster.core.messages import Fields, Op, Position, Tables
 from gamecluster.core.view import ClusterView, NodeView, Status
 from gamecluster.shell.clients import Hub
 from gamecluster.shell.connection import Connection
@@ -88,7 +89,9 @@ class FakeBackend:
         self.known: dict[Position, list[Op]] = {}
         self.is_alive = True
         self.wanted: list[str] = []
+        self.node = "arena-0"
         self.held: list[Callable[[], None]] | None = None
+        self.asked: list[tuple[tuple[str, str, Fields], asyncio.Future[Fields]]] = []
 
     def dispatch(self, event: Event) -> None:
         self.events.append(event)
@@ -101,6 +104,14 @@ class FakeBackend:
 
     def missed(self, since: Position) -> list[Op] | None:
         return self.known.get(since)
+
+    def rows(self, table: str) -> Mapping[str, Fields]:
+        return self.tables.get(table, {})
+
+    def ask(self, service: str, verb: str, args: Fields) -> asyncio.Future[Fields]:
+        answer: asyncio.Future[Fields] = asyncio.get_running_loop().create_future()
+        self.asked.append(((service, verb, args), answer))
+        return answer
 
     def want(self, topic: str, then: Callable[[], None]) -> None:
         self.wanted.append(topic)

@@ -7,6 +7,8 @@ System tables, replicated like the game's own, unseen by clients:
 | ``$players`` | player             | stay, nonce, node, connection, connected, n                         |
 | ``$answers`` | ``player/n mod 32`` | n, ok, response: the last 32 answers of the stay (rule 13)          |
 | ``$cluster`` | ``failover``       | the last change of leader, for people                               |
+
+Others are the services' own (``gamecluster.services``).
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from .messages import Broadcast, Fields, Incarnation, JoinGame, LeaveGame, Move, Op, Reply, Request, Tables
+from .messages import Broadcast, Call, Fields, Incarnation, JoinGame, LeaveGame, Move, Op, Reply, Request, Tables
 
 ANSWERS = 32
 EARLY_SECONDS = 0.002
 PLAYERS, ANSWERS_TABLE, CLUSTER = "$players", "$answers", "$cluster"
+OWN_TABLES = frozenset((PLAYERS, ANSWERS_TABLE, CLUSTER))
 
 
 class Outcome(Protocol):
@@ -51,6 +54,18 @@ class Rules(Protocol):
     def tick(self, seconds: float) -> Outcome: ...
 
 
+class Services(Protocol):
+    """The cluster's services, as ``gamecluster.services.Services`` runs them. Their state are system tables."""
+
+    def load(self, tables: Tables) -> None: ...
+    def call(self, service: str, verb: str, args: Fields, origin: Incarnation) -> Outcome: ...
+    def pods(self) -> set[Incarnation]:
+        """Pods that hold what ends with them."""
+        ...
+
+    def gone(self, pods: set[Incarnation]) -> Outcome: ...
+
+
 @dataclass(frozen=True)
 class Draft:
     """An entry before it has its number."""
@@ -77,8 +92,9 @@ class Asked:
 
 
 class Authority:
-    def __init__(self, rules: Rules | None, randomness: random.Random) -> None:
+    def __init__(self, rules: Rules | None, randomness: random.Random, services: Services | None = None) -> None:
         self._rules = rules
+        self._services = services
         self._random = randomness
         self._players: dict[str, Fields] = {}
         self._answers: dict[str, Fields] = {}
@@ -103,6 +119,8 @@ class Authority:
         self._leave_at = {p: now + self._grace for p, row in self._players.items() if not row["connected"]}
         self._pods = {Incarnation(row["node"]) for row in self._players.values() if row["connected"]}
         self._ticked_at = now
+        if self._services is not None:
+            self._services.load(tables)
         if self._rules is None:
             return []
         self._tick_due = now + (1 / self._rules.tick_rate if self._rules.tick_rate > 0 else 0.0)
@@ -117,6 +135,8 @@ class Authority:
         return _added(visible, self._rules.tables())
 
     def run(self, body: Request, asked: Asked, now: float) -> Draft:
+        if isinstance(body, Call):
+            return self._call(body, asked)
         if self._unplayable is not None:
             return asked.refuse(self._unplayable)
         match body:
@@ -147,22 +167,41 @@ class Authority:
         return Draft(list(outcome.ops), [], list(outcome.broadcasts))
 
     def disconnect_from(self, is_gone: Callable[[Incarnation], bool], now: float) -> Draft | None:
-        """Players whose pod is gone lose their connection, as if their sockets had closed."""
+        """Players whose pod is gone lose their connection, as if their sockets had closed; what it held for services ends."""
         gone = {pod for pod in self._pods if is_gone(pod)}
+        ended = self._end_with(is_gone)
         if not gone:
-            return None
+            return ended
         self._pods -= gone
-        ops: list[Op] = []
+        ops: list[Op] = ended.ops if ended else []
         for player, row in self._players.items():
             if row["connected"] and row["node"] in gone:
                 row["connected"] = False
                 self._leave_at[player] = now + self._grace
                 ops.append((PLAYERS, player, {"connected": False}))
-        return Draft(ops, [], []) if ops else None
+        return Draft(ops, [], ended.broadcasts if ended else []) if ops else None
+
+    def _end_with(self, is_gone: Callable[[Incarnation], bool]) -> Draft | None:
+        if self._services is None:
+            return None
+        gone = {pod for pod in self._services.pods() if is_gone(pod)}
+        if not gone:
+            return None
+        outcome = self._noted(self._services.gone(gone))
+        return Draft(list(outcome.ops), [], list(outcome.broadcasts)) if outcome.ops else None
 
     @property
     def _grace(self) -> float:
         return self._rules.leave_after_seconds if self._rules else 0.0
+
+    def _call(self, body: Call, asked: Asked) -> Draft:
+        if self._services is None:
+            return asked.refuse("no services")
+        outcome = self._noted(self._services.call(body.service, body.verb, body.args, asked.origin))
+        if not outcome.ok:
+            return Draft([], [asked.reply(False, outcome.response)], [])
+        response = {**outcome.response, "epoch": asked.epoch, "seq": asked.seq}
+        return Draft(list(outcome.ops), [asked.reply(True, response)], list(outcome.broadcasts))
 
     def _join(self, body: JoinGame, asked: Asked) -> Draft:
         if self._rules is None:

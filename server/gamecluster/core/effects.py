@@ -59,7 +59,7 @@ class LoadStored(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """Answer PlayerJoined/PlayerMoved ``request``. ``join``: an ok answer to a join, to which the shell adds token and state."""
+    """Answer PlayerJoined/PlayerMoved/Called ``request``. ``join``: an ok answer to a join, to which the shell adds token and state."""
 
     request: int
     ok: bool
@@ -76,10 +76,19 @@ class DeliverPatch(Struct, frozen=True):
 
 
 class DeliverState(Struct, frozen=True):
-    """Event ``state`` to every local subscriber of ``game``: the gap is too big for patches. State: ``node.visible_tables()``."""
+    """Event ``state`` to every local subscriber of ``game``: the gap is too big for patches. State: ``node.visible_tables()``.
+
+    The services' tables are others as well.
+    """
 
     epoch: int
     seq: int
+
+
+class DeliverRows(Struct, frozen=True):
+    """Rows of the services' tables have changed, on every pod. Comes after the answers and broadcasts of the same commit."""
+
+    ops: list[Op]
 
 
 class Deliver(Struct, frozen=True):
@@ -119,6 +128,7 @@ Effect = (
     | Answer
     | DeliverPatch
     | DeliverState
+    | DeliverRows
     | Deliver
     | Replace
     | Say

@@ -124,6 +124,15 @@ class PlayerLeft(Struct, frozen=True):
     wanted: bool
 
 
+class Called(Struct, frozen=True):
+    """This pod asks one of the cluster's services. Answered by exactly one ``Answer`` with this ``request``, which is below 0."""
+
+    request: int
+    service: str
+    verb: str
+    args: Fields
+
+
 class Published(Struct, frozen=True):
     """A local channel broadcasts to everyone on ``topic``, on every pod. ``payload`` is JSON, unless it is ``binary``."""
 
@@ -168,6 +177,7 @@ Event = (
     | PlayerJoined
     | PlayerMoved
     | PlayerLeft
+    | Called
     | Published
     | ConnectionsCounted
     | HandOffRequested

@@ -140,7 +140,15 @@ class Move(Struct, frozen=True, array_like=True, tag="move"):
     n: int | None
 
 
-Request = JoinGame | LeaveGame | Move
+class Call(Struct, frozen=True, array_like=True, tag="call"):
+    """To one of the cluster's services, which makes a repeated call harmless: one whose fate is unknown is asked again."""
+
+    service: str
+    verb: str
+    args: Fields
+
+
+Request = JoinGame | LeaveGame | Move | Call
 
 
 # --- messages ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import msgspec
 
 from . import effects as do
 from . import events as happened
-from .authority import CLUSTER, PLAYERS, Asked, Authority, Draft, Rules
+from .authority import CLUSTER, OWN_TABLES, PLAYERS, Asked, Authority, Draft, Rules, Services
 from .durability import Durability, Kept
 from .effects import Effect, Level, Say, SendPeer
 from .events import Event
@@ -29,6 +29,7 @@ from .messages import (
     Bounce,
     Break,
     Broken,
+    Call,
     Elect,
     Entry,
     Follow,
@@ -52,6 +53,7 @@ from .messages import (
     Record,
     Refused,
     Reply,
+    Request,
     Seal,
     SealAgreed,
     SealComplete,
@@ -117,7 +119,13 @@ class Seen:
 
 class Node:
     def __init__(
-        self, me: Incarnation, config: NodeConfig, game: Rules | None, randomness: random.Random, now: float
+        self,
+        me: Incarnation,
+        config: NodeConfig,
+        game: Rules | None,
+        randomness: random.Random,
+        now: float,
+        services: Services | None = None,
     ) -> None:
         self.me = me
         self._config = config
@@ -138,7 +146,7 @@ class Node:
         )
         self._replication = Replication(resend_after=config.suspect_after / 2)
         self._durability = Durability(config.storage, config.durable)
-        self._authority = Authority(game, randomness)
+        self._authority = Authority(game, randomness, services)
         self._forwarding = Forwarding(me)
         self._now = now
         self._out: list[Effect] = []
@@ -240,6 +248,8 @@ class Node:
                 if self._joined.get(player) == connection:
                     del self._joined[player]
                 self._ask(None, LeaveGame(player, connection, wanted))
+            case happened.Called(request, service, verb, args):
+                self._ask(request, Call(service, verb, args))
             case happened.Published(topic, name, data, binary):
                 self._out += publish(topic, name, data, binary, self._members.linked())
             case happened.ConnectionsCounted(connections):
@@ -579,7 +589,7 @@ class Node:
 
     # --- clients' requests
 
-    def _ask(self, request: int | None, body: JoinGame | LeaveGame | Move) -> None:
+    def _ask(self, request: int | None, body: Request) -> None:
         if (refusal := self._forwarding.add(request, body, self._now)) is not None:
             self._refuse([refusal])
         self._flush()
@@ -771,6 +781,7 @@ class Node:
         if not entries:
             return
         ops: list[Op] = []
+        rows: list[Op] = []
         for entry in entries:
             for reply in entry.replies:
                 if reply.origin == self.me:
@@ -780,8 +791,12 @@ class Node:
             for op in entry.ops:
                 if not op[0].startswith("$"):
                     ops.append(op)
+                elif op[0] not in OWN_TABLES:
+                    rows.append(op)
                 elif op[0] == PLAYERS and op[1] in self._joined:
                     self._notice_connection(op[1])
+        if rows:
+            self._out.append(do.DeliverRows(rows))
         if ops:
             last = entries[-1]
             self._out.append(do.DeliverPatch(last.epoch, last.seq, ops))

@@ -108,6 +108,8 @@ def apply(tables: Tables, ops: list[Op]) -> None:
         rows = tables.setdefault(table, {})
         if fields is None:
             rows.pop(key, None)
+            if not rows and table.startswith("$"):
+                del tables[table]  # services have tables by topic, which come and go
         else:
             rows[key] = {**rows[key], **fields} if key in rows else fields
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction
+from ..cluster import Cluster
 from ..core.events import Published
 from ..phoenix.codec import Data, NotBinary, encode_json
 from ..phoenix.session import JoinRequested, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
 from .joins import Unwelcome, checked
+from .seat import Seat
 from .topics import Topics
 
 log = logging.getLogger("gamecluster.channels")
@@ -32,41 +34,50 @@ class ChannelTopics:
     def join(self, connection: Connection, asked: JoinRequested) -> None:
         channel_class = self._class_for(asked.topic)
         assert channel_class is not None, "the session asks for topics that are served only"
-        runtime = ChannelRuntime(channel_class, asked.topic)
         try:
-            reaction = runtime.join(checked(asked.payload))
+            payload = checked(asked.payload)
         except Unwelcome as error:
             self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
             return
-        if reaction.error is not None:
-            _log_crash(asked.topic, "join", reaction.error)
-            self._perform(connection, connection.session.crash_topic(asked.channel))
-        elif not reaction.ok:
-            self._perform(connection, connection.session.refuse_join(asked.channel, reaction.response))
-        else:
-            connection.channels[asked.channel] = runtime
-            self._backend.want(asked.topic, lambda: self._let_in(connection, asked, reaction))
+        seat = Seat(ChannelRuntime(channel_class, asked.topic, Cluster(self._backend)))
+        connection.channels[asked.channel] = seat
+        seat.run(lambda: seat.runtime.join(payload), lambda reaction: self._joined(connection, seat, asked, reaction))
 
     def push(self, connection: Connection, pushed: Pushed) -> None:
-        reaction = connection.channels[pushed.channel].push(pushed.event, pushed.payload)
-        if reaction.error is not None:
-            _log_crash(pushed.topic, pushed.event, reaction.error)
-            del connection.channels[pushed.channel]
-            self._unsubscribe(pushed.topic, connection)
-            self._perform(connection, connection.session.crash_topic(pushed.channel))
+        seat = connection.channels[pushed.channel]
+        if seat.is_full:
+            response = {"reason": "overloaded"}
+            self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, response))
             return
-        self._send_outputs(connection, pushed.channel, pushed.topic, reaction)
-        reply = connection.session.reply(pushed.channel, pushed.ref, reaction.ok, reaction.response)
-        self._perform(connection, reply)
+        seat.run(
+            lambda: seat.runtime.push(pushed.event, pushed.payload),
+            lambda reaction: self._pushed(connection, seat, pushed, reaction),
+        )
 
     def left(self, connection: Connection, left: LeftTopic) -> None:
         self._unsubscribe(left.topic, connection)
-        runtime = connection.channels.pop(left.channel, None)
-        if runtime is not None:
-            reaction = runtime.leave()
-            if reaction.error is not None:
-                _log_crash(left.topic, "leave", reaction.error)
-            self._send_outputs(connection, left.channel, left.topic, reaction)
+        seat = connection.channels.pop(left.channel, None)
+        if seat is not None:
+            seat.is_gone = True
+            seat.drop_waiting()
+            if seat.is_in:
+                self._leave(connection, seat, left.channel, left.topic)
+
+    def _joined(self, connection: Connection, seat: Seat, asked: JoinRequested, reaction: Reaction) -> None:
+        if reaction.ok:
+            seat.is_in = True
+            if seat.is_gone:
+                self._leave(connection, seat, asked.channel, asked.topic)
+            else:
+                self._backend.want(asked.topic, lambda: self._let_in(connection, asked, reaction))
+            return
+        connection.channels.pop(asked.channel, None)
+        seat.runtime.ended()
+        if reaction.error is not None:
+            _log_crash(asked.topic, "join", reaction.error)
+            self._perform(connection, connection.session.crash_topic(asked.channel))
+        else:
+            self._perform(connection, connection.session.refuse_join(asked.channel, reaction.response))
 
     def _let_in(self, connection: Connection, asked: JoinRequested, reaction: Reaction) -> None:
         if asked.channel not in connection.channels:  # it has left meanwhile
@@ -75,6 +86,30 @@ class ChannelTopics:
         self._topics.subscribe(asked.topic, connection)
         self._perform(connection, connection.session.accept_join(asked.channel, reaction.response))
         self._send_outputs(connection, asked.channel, asked.topic, reaction)
+
+    def _pushed(self, connection: Connection, seat: Seat, pushed: Pushed, reaction: Reaction) -> None:
+        if reaction.error is not None:
+            _log_crash(pushed.topic, pushed.event, reaction.error)
+            if not seat.is_gone:
+                seat.is_gone = True
+                seat.drop_waiting()
+                del connection.channels[pushed.channel]
+                self._unsubscribe(pushed.topic, connection)
+                seat.runtime.ended()
+                self._perform(connection, connection.session.crash_topic(pushed.channel))
+            return
+        self._send_outputs(connection, pushed.channel, pushed.topic, reaction)
+        reply = connection.session.reply(pushed.channel, pushed.ref, reaction.ok, reaction.response)
+        self._perform(connection, reply)
+
+    def _leave(self, connection: Connection, seat: Seat, channel: int, topic: str) -> None:
+        def then(reaction: Reaction) -> None:
+            seat.runtime.ended()
+            if reaction.error is not None:
+                _log_crash(topic, "leave", reaction.error)
+            self._send_outputs(connection, channel, topic, reaction)
+
+        seat.run(seat.runtime.leave, then)
 
     def _unsubscribe(self, topic: str, connection: Connection) -> None:
         self._topics.unsubscribe(topic, connection)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ..channel import ChannelRuntime
+from ..cluster import Backend as ClusterBackend
 from ..core.events import Event
 from ..core.messages import Op, Position, Tables
 from ..phoenix.session import Output, Session
 from .outbox import ClientSocket, Outbox
+from .seat import Seat
 
 
-class Backend(Protocol):
+class Backend(ClusterBackend, Protocol):
     """What clients need of the node's driver."""
 
     def dispatch(self, event: Event) -> None: ...
@@ -102,7 +103,7 @@ class Connection:
         self.is_open = True
         self.players: dict[int, str] = {}
         """By the channel that joined ``game``: at most one at a time."""
-        self.channels: dict[int, ChannelRuntime] = {}
+        self.channels: dict[int, Seat] = {}
         """By the number that the session gave the join."""
         self.waiting = 0
         """Requests that the node has not answered yet."""

@@ -7,7 +7,9 @@ SendPeer                  the mesh
 FlushSoon                 the mesh, before it writes what the turn has sent
 ReadRecord, WriteRecord   a task on the Lease with a deadline; its outcome is an event
 Store, LoadStored         a task on the storage; its outcome is an event
-Answer, Deliver…, Replace the hub of this pod's clients
+Answer                    the hub of this pod's clients, or ``calls``, for whom it is
+Deliver…, Replace         the hub
+DeliverRows               whoever follows the services' tables
 Say                       the log
 Drained                   ``drained`` is set
 ========================= =============================================================
@@ -19,7 +21,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, assert_never
 
 from ..core.durability import Kept
@@ -27,6 +29,7 @@ from ..core.effects import (
     Answer,
     Deliver,
     DeliverPatch,
+    DeliverRows,
     DeliverState,
     Drained,
     Effect,
@@ -55,9 +58,10 @@ from ..core.events import (
     Ticked,
     TurnEnded,
 )
-from ..core.messages import Incarnation, Message, Op, Position, Record, Tables
+from ..core.messages import Fields, Incarnation, Message, Op, Position, Record, Tables, name_of
 from ..core.view import ClusterView
 from ..errors import GameClusterError
+from .calls import Calls
 from .interests import Interests
 from .lease import Lease, LeaseConflict
 from .metrics import Metrics
@@ -88,6 +92,8 @@ class NodeFailed(GameClusterError):
 
 class StateMachine(Protocol):
     """``core.node.Node``."""
+
+    me: Incarnation
 
     @property
     def log(self) -> History: ...
@@ -133,6 +139,8 @@ class Driver:
         self, node: StateMachine, lease: Lease, metrics: Metrics, tick_rate: int = 0, storage: Storage | None = None
     ) -> None:
         self.drained = asyncio.Event()
+        self.calls = Calls(self.dispatch)
+        self._followers: list[Callable[[list[Op] | None], None]] = []
         self._node = node
         self._lease = lease
         self._storage = storage or MemoryStorage()
@@ -167,6 +175,23 @@ class Driver:
 
     def view(self) -> ClusterView:
         return self._node.view()
+
+    # --- the cluster's services
+
+    @property
+    def node(self) -> str:
+        return name_of(self._node.me)
+
+    def ask(self, service: str, verb: str, args: Fields) -> asyncio.Future[Fields]:
+        return self.calls.ask(service, verb, args)
+
+    def rows(self, table: str) -> Mapping[str, Fields]:
+        """Committed rows of a service's table; not to be changed."""
+        return self._node.log.tables.get(table, {})
+
+    def follow(self, follower: Callable[[list[Op] | None], None]) -> None:
+        """Has it called with every change of the services' tables, once committed; with None when all may be different."""
+        self._followers.append(follower)
 
     # --- topics
 
@@ -227,13 +252,18 @@ class Driver:
         match effect:
             case SendPeer(peer, message):
                 self._mesh.send(peer, message)
+            case Answer(request) if request < 0:
+                self.calls.answered(effect)
             case Answer():
                 self._hub.answer(effect)
+            case DeliverRows(ops):
+                self._tell_followers(ops)
             case DeliverPatch():
                 self._hub.deliver_patch(effect)
             case Deliver():
                 self._hub.deliver(effect)
             case DeliverState():
+                self._tell_followers(None)
                 self._hub.deliver_state(effect)
             case Replace():
                 self._hub.replace(effect)
@@ -253,6 +283,10 @@ class Driver:
                 self.drained.set()
             case _:
                 assert_never(effect)
+
+    def _tell_followers(self, ops: list[Op] | None) -> None:
+        for follow in self._followers:
+            follow(ops)
 
     def _end_turn(self) -> None:
         self.dispatch(TURN_ENDED)

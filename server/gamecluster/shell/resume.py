@@ -31,6 +31,7 @@ class History(Protocol):
     """``core.replication.Log``: it keeps the last few thousand entries."""
 
     committed: Position
+    tables: Tables
 
     def has(self, position: Position) -> bool: ...
 

@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ from ..core.node import Node, NodeConfig
 from ..core.view import StorageState
 from ..errors import ConfigurationError, GameClusterError
 from ..game import Runtime
+from ..services import Services
 from ..settings import Settings
 from ..targets import Targets, load
 from . import logs
@@ -115,12 +117,13 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             contextlib.closing(listen(settings.host, settings.port, "GAMECLUSTER_PORT")) as client_port,
             contextlib.closing(listen(settings.host, settings.admin_port, "GAMECLUSTER_ADMIN_PORT")) as admin_port,
         ):
-            runtime = Runtime(targets.game, random.Random()) if targets.game else None
+            services = Services(time.time, random.SystemRandom())
+            runtime = Runtime(targets.game, random.Random(), services=services) if targets.game else None
             storage = open_storage(settings)
             lease = await begin_alone(me, storage) if not settings.lease else open_lease(settings)
             metrics = Metrics()
             loop = asyncio.get_running_loop()
-            node = Node(me, node_config(settings), runtime, random.SystemRandom(), loop.time())
+            node = Node(me, node_config(settings), runtime, random.SystemRandom(), loop.time(), services)
             driver = Driver(node, lease, metrics, runtime.tick_rate if runtime else 0, storage)
             tokens = Tokens(player_key(settings.player_key_file, settings.mesh_key_file), settings.name)
             patch_rate, fields = (runtime.patch_rate, runtime.fields()) if runtime else (0, {})

@@ -1,0 +1,81 @@
+"""``self.cluster``: what a cluster offers to a Game's rules (RuleCluster) and to Channels (Cluster). The guide is docs/cluster.md."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from .core.messages import Fields, Incarnation
+from .rules import Rejected
+from .services import Services
+
+ORIGIN = Incarnation("test-0_memory_1")
+
+
+class Backend(Protocol):
+    """A pod, as far as its Channels need it."""
+
+    @property
+    def node(self) -> str:
+        """Its name."""
+        ...
+
+    def ask(self, service: str, verb: str, args: Fields) -> Awaitable[Fields]:
+        """Calls a service on the leader. Its response has the position of the call's entry, ``epoch`` and ``seq``.
+
+        Raises Rejected with what the service refuses it for, or ``no leader`` (it was not called), ``unknown`` (it may have been,
+        or may yet be) or ``overloaded``. Ends within ten seconds.
+        """
+        ...
+
+    def rows(self, table: str) -> Mapping[str, Fields]:
+        """This pod's copy of a service's table: what is committed, as far as this pod knows. Not to be changed."""
+        ...
+
+
+class RuleCluster:
+    """In a rule: reads see what earlier rules did, and what this one did so far; if the rule raises, nothing was done."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+
+class Cluster:
+    """In a Channel: what the leader must do is awaited, and raises Rejected if it can't be done; reads are of this pod's copy."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._endings: list[Callable[[], None]] = []
+
+    def at_end(self, then: Callable[[], None]) -> None:
+        """Has it called when the client has left the topic, or is gone, after the Channel's own ``leave``."""
+        self._endings.append(then)
+
+    def ended(self) -> None:
+        endings, self._endings = self._endings, []
+        for then in endings:
+            then()
+
+
+class MemoryBackend:
+    """A cluster of one, for tests of Channels: calls are done at once."""
+
+    node = "test-0"
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def ask(self, service: str, verb: str, args: Fields) -> Fields:
+        outcome = self._services.call(service, verb, args, ORIGIN)
+        if not outcome.ok:
+            raise rejected(outcome.response)
+        return {**outcome.response, "epoch": 1, "seq": 1}
+
+    def rows(self, table: str) -> Mapping[str, Fields]:
+        return self._services.ledger.rows(table)
+
+
+def rejected(response: Fields) -> Rejected:
+    """A refusal as it came, to be raised."""
+    details = dict(response)
+    return Rejected(details.pop("reason"), **details)

@@ -1,0 +1,50 @@
+"""Names that one pod holds at a time: ``$names``: name → ``{"pod": incarnation, "id": of the holder's own}``."""
+
+from __future__ import annotations
+
+from ..checks import text
+from ..core.messages import Fields, Incarnation, name_of
+from ..rules import Rejected
+from .ledger import Ledger
+from .service import Service
+
+TABLE = "$names"
+LONGEST = 200
+
+
+class Names(Service):
+    name = "names"
+    verbs = frozenset({"register", "unregister"})
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger)
+        self._pods: set[Incarnation] = set()
+        self._pods_at = (-1, -1)
+
+    def register(self, origin: Incarnation, name: str, id: str) -> Fields | None:
+        """For the pod that asks. Refused if another holds it: ``{"reason": "name taken", "node": …}``."""
+        if not 1 <= len(text(name)) <= LONGEST:
+            raise Rejected("bad name", detail=f"a name has 1 to {LONGEST} characters; this one has {len(name)}")
+        row = self._ledger.rows(TABLE).get(name)
+        if row is not None and (row["pod"], row["id"]) != (origin, id):
+            raise Rejected("name taken", node=name_of(row["pod"]))
+        if row is None:
+            self._ledger.put(TABLE, name, {"pod": origin, "id": id})
+        return None
+
+    def unregister(self, origin: Incarnation, name: str, id: str) -> None:
+        """Harmless for a name that this holder has not (any more)."""
+        row = self._ledger.rows(TABLE).get(name)
+        if row is not None and (row["pod"], row["id"]) == (origin, id):
+            self._ledger.delete(TABLE, name)
+
+    def pods(self) -> set[Incarnation]:
+        if (version := self._ledger.version(TABLE)) != self._pods_at:
+            self._pods_at = version
+            self._pods = {Incarnation(row["pod"]) for row in self._ledger.rows(TABLE).values()}
+        return self._pods
+
+    def gone(self, pods: set[Incarnation]) -> None:
+        for name, row in list(self._ledger.rows(TABLE).items()):
+            if row["pod"] in pods:
+                self._ledger.delete(TABLE, name)
