@@ -50,6 +50,8 @@ class Channel:
     """
 
     topic: str = ""
+    player: str | None = None
+    """Who the client is: the player that the token of its join, or of its socket, is for; None without one."""
     cluster: Cluster
     """What the cluster offers: names and more. Not there yet in ``__init__``."""
     outbox: list[Push | Publish]
@@ -113,7 +115,13 @@ class ChannelRuntime:
     ``raise_errors``: exceptions other than Rejected come through."""
 
     def __init__(
-        self, channel_class: type[Channel], topic: str, cluster: Cluster, *, raise_errors: bool = False
+        self,
+        channel_class: type[Channel],
+        topic: str,
+        cluster: Cluster,
+        *,
+        player: str | None = None,
+        raise_errors: bool = False,
     ) -> None:
         if not channel_class.matches(topic):
             raise DefinitionError(
@@ -122,6 +130,7 @@ class ChannelRuntime:
         self._raise_errors = raise_errors
         self.channel = channel_class(topic)
         self.channel.cluster = cluster
+        self.channel.player = player
 
     def join(self, payload: Fields) -> Reaction | Running:
         return self._run(self.channel.join, payload)
@@ -210,7 +219,7 @@ def _check_class(cls: type[Channel]) -> None:
         )
     if cls.topic.split(":")[0] in ("game", "phoenix", "player"):
         raise DefinitionError(f"{who}.topic: {cls.topic!r} is the cluster's own")
-    for name in ("push", "broadcast", "outbox", "cluster"):
+    for name in ("push", "broadcast", "outbox", "cluster", "player"):
         if name in vars(cls):
             raise DefinitionError(f"{who}.{name}: Channel itself has {name}; call it otherwise")
     check_method(cls, "join", 1, "(self, payload)", may_wait=True)

@@ -30,7 +30,7 @@ def play(game_class: type[Game], *, seed: int = 0, tables: Tables | None = None)
     return Play(game_class, seed, tables or {})
 
 
-def room(channel_class: type[Channel], topic: str) -> RoomPlay:
+def room(channel_class: type[Channel], topic: str, *, players: bool = False) -> RoomPlay:
     """One topic of a channel, without a cluster::
 
         chat = room(Room, "room:1")
@@ -39,9 +39,9 @@ def room(channel_class: type[Channel], topic: str) -> RoomPlay:
         chat.push("ann", "shout", body="hello")
         assert chat.received["bob"] == [("shout", {"body": "hello"})]
 
-    The names of the clients are yours to choose.
+    The names of the clients are yours to choose. ``players``: they are ``self.player``, as if everyone had a token.
     """
-    return RoomPlay(channel_class, topic)
+    return RoomPlay(channel_class, topic, players)
 
 
 class Play:
@@ -100,8 +100,8 @@ class Play:
 class RoomPlay:
     """Several clients on one topic, each with a name. A refusal raises Rejected, a failing method its own exception."""
 
-    def __init__(self, channel_class: type[Channel], topic: str) -> None:
-        self._class, self._topic = channel_class, topic
+    def __init__(self, channel_class: type[Channel], topic: str, players: bool) -> None:
+        self._class, self._topic, self._players = channel_class, topic, players
         self.services = Services(time.time, random.Random(0))
         """What ``self.cluster`` works on; shared by all clients."""
         self._backend = MemoryBackend(self.services)
@@ -113,7 +113,13 @@ class RoomPlay:
         """Gives the response: a dict, or bytes."""
         if client in self._clients:
             raise ValueError(f"{client} has joined already")
-        runtime = ChannelRuntime(self._class, self._topic, Cluster(self._backend), raise_errors=True)
+        runtime = ChannelRuntime(
+            self._class,
+            self._topic,
+            Cluster(self._backend),
+            player=client if self._players else None,
+            raise_errors=True,
+        )
         reaction = _now(runtime.join(_as_received(payload)))
         response = _accepted(reaction)
         self._clients[client] = runtime

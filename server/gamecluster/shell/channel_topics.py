@@ -8,11 +8,12 @@ from typing import assert_never
 
 from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction
 from ..cluster import Cluster
+from ..core.authority import PLAYERS
 from ..core.events import Published
 from ..phoenix.codec import Data, NotBinary, encode_json
 from ..phoenix.session import JoinRequested, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
-from .joins import Unwelcome, checked
+from .joins import Tokens, Unwelcome, checked, read_player
 from .seat import Seat
 from .topics import Topics
 
@@ -22,8 +23,11 @@ log = logging.getLogger("gamecluster.channels")
 class ChannelTopics:
     """A topic goes to the first of ``classes`` that matches."""
 
-    def __init__(self, classes: Sequence[type[Channel]], backend: Backend, topics: Topics, perform: Perform) -> None:
+    def __init__(
+        self, classes: Sequence[type[Channel]], backend: Backend, topics: Topics, tokens: Tokens, perform: Perform
+    ) -> None:
         self._classes = tuple(classes)
+        self._tokens = tokens
         self._backend = backend
         self._topics = topics
         self._perform = perform
@@ -36,10 +40,11 @@ class ChannelTopics:
         assert channel_class is not None, "the session asks for topics that are served only"
         try:
             payload = checked(asked.payload)
+            player = read_player(payload, connection.token, self._tokens, self._stay)
         except Unwelcome as error:
             self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
             return
-        seat = Seat(ChannelRuntime(channel_class, asked.topic, Cluster(self._backend)))
+        seat = Seat(ChannelRuntime(channel_class, asked.topic, Cluster(self._backend), player=player))
         connection.channels[asked.channel] = seat
         seat.run(lambda: seat.runtime.join(payload), lambda reaction: self._joined(connection, seat, asked, reaction))
 
@@ -62,6 +67,10 @@ class ChannelTopics:
             seat.drop_waiting()
             if seat.is_in:
                 self._leave(connection, seat, left.channel, left.topic)
+
+    def _stay(self, player: str) -> str | None:
+        row = self._backend.rows(PLAYERS).get(player)
+        return row["stay"] if row else None
 
     def _joined(self, connection: Connection, seat: Seat, asked: JoinRequested, reaction: Reaction) -> None:
         if reaction.ok:

@@ -66,7 +66,7 @@ class Hub:
         self._topics = Topics(self._flusher, self._drop_number)
         schema = Schema(fields or {})
         self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate, schema)
-        self._channels = ChannelTopics(channels, backend, self._topics, self._perform)
+        self._channels = ChannelTopics(channels, backend, self._topics, tokens, self._perform)
         self._numbers = 0
         self._counted = 0
         self._gone: str | None = None

@@ -88,6 +88,33 @@ def read_join(payload: Fields, connection_token: str | None, tokens: Tokens) -> 
     return GameJoin(owner, stay, nonce, since, compact)
 
 
+def read_player(
+    payload: Fields, connection_token: str | None, tokens: Tokens, stay_of: Callable[[str], str | None]
+) -> str | None:
+    """Whose client joins a topic beside the game: None without a token. ``stay_of``: the stay of a player who is in the game.
+
+    Raises Unwelcome for a token in ``payload`` that is not good (any more); the socket's is of no account then.
+    """
+    token = payload.get("token")
+    if token is not None:
+        if not isinstance(token, str):
+            raise Unwelcome("bad payload", f"token: expected the text of the game's answer, got {_kind(token)}")
+        return _player(token, tokens, stay_of)
+    try:
+        return _player(connection_token, tokens, stay_of) if connection_token else None
+    except Unwelcome:
+        return None
+
+
+def _player(token: str, tokens: Tokens, stay_of: Callable[[str], str | None]) -> str:
+    player, stay = tokens.verify(token)
+    if stay_of(player) not in (None, stay):
+        raise Unwelcome(
+            "bad token", "it is of an earlier stay of the player; take the one of the last join of the game"
+        )
+    return player
+
+
 def read_position(payload: Fields) -> Position | None:
     """Where the client's copy of the state ends. What is no position is no reason to refuse: such a client gets the state."""
     epoch, seq = payload.get("epoch"), payload.get("seq")
