@@ -12,6 +12,7 @@ from gamecluster.core import effects as do
 from gamecluster.core import events as happened
 from gamecluster.core.messages import Broadcast, Fields, Incarnation, Message, Op, Record, Tables, incarnation, name_of
 from gamecluster.core.node import Node, NodeConfig
+from gamecluster.services import Services
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Cluster:
         self.cut: set[tuple[str, str]] = set()
         self._queue: list[tuple[str, happened.Event]] = []
         self._requests = 0
+        self._calls = 0
         self._config = config
         for i in range(size):
             self.add(f"a-{i}")
@@ -79,7 +81,8 @@ class Cluster:
 
     def add(self, name: str, boot: int = 1) -> Node:
         me = incarnation(name, "uid", boot)
-        node = Node(me, NodeConfig(**self._config), Adding(), random.Random(name), self.now)
+        services = Services(lambda: self.now, random.Random(name))
+        node = Node(me, NodeConfig(**self._config), Adding(), random.Random(name), self.now, services)
         others = list(self.nodes.values())
         self.nodes[name], self.effects[name] = node, []
         self.tell(name, happened.RecordRead(self.lease))
@@ -117,6 +120,11 @@ class Cluster:
         self._requests += 1
         self.tell(name, happened.PlayerMoved(self._requests, 1, player, event, payload or {"amount": 1}, n))
         return self._requests
+
+    def call(self, pod: str, service: str, verb: str, /, **args: Any) -> int:
+        self._calls -= 1
+        self.tell(pod, happened.Called(self._calls, service, verb, args))
+        return self._calls
 
     def join(self, name: str, player: str = "bob", stay: str | None = None, connection: int = 1) -> do.Answer | None:
         self._requests += 1
