@@ -12,7 +12,8 @@ import pytest
 from gamecluster import Channel, Entity, Game, Player, Rejected, Table, on
 from gamecluster.testing import play, room
 
-GUIDE = Path(__file__).parents[1] / "docs" / "game.md"
+DOCS = Path(__file__).parents[1] / "docs"
+GUIDE = DOCS / "game.md"
 
 
 class Dot(Entity):
@@ -40,14 +41,17 @@ class Dots(Game):
             raise LookupError("a bug")
 
 
-def test_every_example_of_the_guide_runs():
-    text = GUIDE.read_text()
+@pytest.mark.parametrize(
+    ("guide", "fewest"), [(GUIDE, 6), (DOCS / "cluster.md", 1)], ids=lambda v: getattr(v, "name", "")
+)
+def test_every_example_of_a_guide_runs(guide: Path, fewest: int):
+    text = guide.read_text()
     module = sys.modules["the_guide"] = ModuleType("the_guide")
     blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    assert len(blocks) >= 6
+    assert len(blocks) >= fewest
     for block in blocks:
         lines_before = text[: block.start(1)].count("\n")
-        exec(compile("\n" * lines_before + block[1], str(GUIDE), "exec"), vars(module))
+        exec(compile("\n" * lines_before + block[1], str(guide), "exec"), vars(module))
 
 
 def test_the_guides_table_of_responses_is_true():
