@@ -120,7 +120,7 @@ class Authority:
         self._pods = {Incarnation(row["node"]) for row in self._players.values() if row["connected"]}
         self._ticked_at = now
         if self._services is not None:
-            self._services.load(tables)
+            self._services.load({n: rows for n, rows in tables.items() if n.startswith("$") and n not in OWN_TABLES})
         if self._rules is None:
             return []
         self._tick_due = now + (1 / self._rules.tick_rate if self._rules.tick_rate > 0 else 0.0)

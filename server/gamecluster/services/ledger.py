@@ -27,9 +27,9 @@ class Ledger:
         self._loads = 0
 
     def load(self, tables: Tables) -> None:
-        """``tables`` are this ledger's from now on; those of the game are left out."""
+        """``tables`` are this ledger's from now on."""
         self.undo()
-        self._tables = {name: rows for name, rows in tables.items() if name.startswith("$")}
+        self._tables = tables
         self._loads += 1
 
     def rows(self, table: str) -> Mapping[str, Fields]:
