@@ -176,3 +176,10 @@ def test_whatever_is_wrong_is_no_success(wrong: dict[str, int]) -> None:
     result = connections.Result(options, 3, 1, [Heard(**(right | wrong))])  # type: ignore[arg-type]
     assert not result.is_right
     assert "THIS PROGRAM WAS THE BOTTLENECK" in result.report()
+
+
+def test_broadcasts_that_a_node_refused_are_counted_with_what_would_help() -> None:
+    options = Sockets(connections=2, topic="room:1", broadcasts_per_second=500, event="shout", size=1, seconds=1)
+    told = Heard(joined=[1.0, 2.0], joining=0.1, stayed=2, latencies=[5.0, 6.0], refused={"rate limited": 440})
+    report = connections.Result(options, 3, 60, [told, told]).report()
+    assert "refused 880 times: rate limited; " in report and "--processes" in report

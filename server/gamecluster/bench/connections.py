@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,10 +59,12 @@ class Result:
             lost, doubled, disordered = (
                 sum(getattr(share, what) for share in shares) for what in ("lost", "doubled", "disordered")
             )
+            refused = sum((Counter(share.refused) for share in shares), Counter[str]())
             lines += [
                 f"broadcasts            {self.published:,} of {o.seconds * o.broadcasts_per_second:,.0f}, heard {len(latencies):,} times, "
                 f"from when each was due in {spread(latencies)}",
                 f"lost {lost}, doubled {doubled}, out of order {disordered}",
+                *(f"refused {count:,} times: {reason}{advice(reason)}" for reason, count in refused.most_common()),
             ]
         if o.topic == GAME:
             intervals = [ms for share in shares for ms in share.intervals]
@@ -87,6 +90,12 @@ def run(target: Placed, options: Sockets) -> int:
     result = Result(options, len(places), sum(published.values()), shares)
     print(result.report(), flush=True)
     return 0 if result.is_right else 1
+
+
+def advice(reason: str) -> str:
+    if "rate limited" not in reason:
+        return ""
+    return "; one client of each process publishes: more --processes, or a higher GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND on the nodes"
 
 
 def listeners(options: Sockets, urls: Sequence[str]) -> list[Listening]:

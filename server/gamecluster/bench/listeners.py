@@ -59,6 +59,8 @@ class Heard:
     disordered: int = 0
     intervals: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+    """Broadcasts that the node refused, by its reason."""
     busy: float = 0.0
 
     def note(self, problem: str) -> None:
@@ -198,7 +200,7 @@ class Listeners:
                 await self._sockets[number].push(job.topic, job.event, {**payload, "text": "x" * job.size})
                 self._published[sender] += 1
             except Refused as refusal:
-                self.heard.note(f"{job.event} was refused: {refusal}")
+                self.heard.refused[refusal.reason] = self.heard.refused.get(refusal.reason, 0) + 1
             except (OSError, TimeoutError) as error:  # it may have been published: the next number is not known
                 self.heard.note(f"{job.event} was not answered: {type(error).__name__}")
                 return
