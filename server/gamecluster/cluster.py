@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from .core import tracker
+from .core.effects import Presences
+from .core.events import Event
 from .core.messages import Fields, Incarnation
 from .rules import Rejected
 from .services import Services
+from .services.stream_view import ChannelStream, RuleStream
+from .tracking import Groups, TrackerBackend
 
 ORIGIN = Incarnation("test-0_memory_1")
 
 
-class Backend(Protocol):
+class Backend(TrackerBackend, Protocol):
     """A pod, as far as its Channels need it."""
 
     @property
@@ -39,6 +44,10 @@ class RuleCluster:
     def __init__(self, services: Services) -> None:
         self._services = services
 
+    def stream(self, topic: str) -> RuleStream:
+        """Numbered lines that are broadcast on ``topic`` and kept for a while."""
+        return RuleStream(self._services.streams, self._services.ledger.rows, topic)
+
 
 class Cluster:
     """In a Channel: what the leader must do is awaited, and raises Rejected if it can't be done; reads are of this pod's copy."""
@@ -46,6 +55,15 @@ class Cluster:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._endings: list[Callable[[], None]] = []
+        self.groups = Groups(backend, self.at_end)
+
+    def presences(self, topic: str) -> Presences:
+        """Who is tracked on ``topic``, on all pods: ``{key: {"metas": [{"phx_ref": …, **meta}]}}``."""
+        return self._backend.presences(topic)
+
+    def stream(self, topic: str) -> ChannelStream:
+        """Numbered lines that are broadcast on ``topic`` and kept for a while."""
+        return ChannelStream(self._backend.ask, self._backend.rows, topic)
 
     def at_end(self, then: Callable[[], None]) -> None:
         """Has it called when the client has left the topic, or is gone, after the Channel's own ``leave``."""
@@ -64,6 +82,18 @@ class MemoryBackend:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._tracker = tracker.Tracker(ORIGIN, grace=0.0)
+
+    def dispatch(self, event: Event) -> None:
+        if isinstance(event, tracker.Told):
+            self._tracker.told(event, 0.0)
+            self._tracker.turn_ended(())
+
+    def presences(self, topic: str) -> Presences:
+        return self._tracker.presences(topic)
+
+    def groups(self) -> tracker.Groups:
+        return self._tracker.groups()
 
     async def ask(self, service: str, verb: str, args: Fields) -> Fields:
         outcome = self._services.call(service, verb, args, ORIGIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from . import Channel, Entity, Game, Player, Rejected, Table, on
@@ -57,9 +58,13 @@ class Counter(Game):
 
 
 class Room(Channel):
-    """A chat room: what one shouts, all on the topic hear."""
+    """A chat room: what one shouts, all on the topic hear. Who joins with ``"presence": false`` is not shown to the others."""
 
     topic = "room:*"
+
+    def join(self, payload: dict[str, Any]) -> None:
+        if payload.get("presence") is not False:
+            self.track(payload.get("player") or f"guest-{secrets.token_hex(4)}")
 
     @on("shout")
     def shout(self, payload: dict[str, Any]) -> None:

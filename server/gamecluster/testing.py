@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .channel import Channel, ChannelRuntime, Publish, Reaction, Running
+from .channel import Channel, ChannelRuntime, Publish, Push, Reaction, Running, Track, Untrack
 from .checks import json_object
 from .cluster import Cluster, MemoryBackend
-from .core.messages import Broadcast, Fields, Op, Tables
+from .core.effects import Presences
+from .core.events import Joined, Tracked, TrackerEnded, Untracked
+from .core.messages import Broadcast, Fields, Op, Space, Tables
 from .game import Game, Outcome, Rejected, Runtime
 from .services import Services
 
@@ -106,8 +109,20 @@ class RoomPlay:
         """What ``self.cluster`` works on; shared by all clients."""
         self._backend = MemoryBackend(self.services)
         self._clients: dict[str, ChannelRuntime] = {}
+        self._numbers = itertools.count(1)
+        self._joins: dict[str, Joined] = {}
         self.received: dict[str, list[tuple[str, Any]]] = {}
-        """What each client was sent since it joined, oldest first, also of those who left."""
+        """What each client was sent since it joined, oldest first, also of those who left. Without presence: see ``presences``."""
+
+    @property
+    def presences(self) -> Presences:
+        """Who is tracked on the topic, as its clients are told: ``{key: {"metas": [{"phx_ref": …, **meta}]}}``."""
+        return self._backend.presences(self._topic)
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The members of each group."""
+        return {group: [member for _, member in found] for group, found in self._backend.groups().items()}
 
     def join(self, client: str, /, **payload: Any) -> Any:
         """Gives the response: a dict, or bytes."""
@@ -123,6 +138,7 @@ class RoomPlay:
         reaction = _now(runtime.join(_as_received(payload)))
         response = _accepted(reaction)
         self._clients[client] = runtime
+        self._joins[client] = 1, next(self._numbers)
         self.received[client] = []
         self._deliver(client, reaction)
         return response
@@ -138,6 +154,7 @@ class RoomPlay:
         runtime = self._client(client)
         reaction = _now(runtime.leave())
         runtime.ended()
+        self._backend.dispatch(TrackerEnded(self._joins[client], wanted=True))
         del self._clients[client]
         self._deliver(client, reaction)
 
@@ -148,12 +165,21 @@ class RoomPlay:
 
     def _deliver(self, client: str, reaction: Reaction) -> None:
         for output in reaction.outputs:
-            to = list(self._clients) if isinstance(output, Publish) else [client] if client in self._clients else []
-            for name in to:
-                payload = output.payload
-                self.received[name].append(
-                    (output.event, payload if isinstance(payload, bytes) else json_object(payload))
-                )
+            match output:
+                case Push() if client in self._clients:
+                    self._receive([client], output)
+                case Publish():
+                    self._receive(self._clients, output)
+                case Track(key, meta) if client in self._clients:
+                    place = Space.presence, self._topic, key, self._joins[client]
+                    self._backend.dispatch(Tracked(*place, meta))
+                case Untrack(key):
+                    self._backend.dispatch(Untracked(Space.presence, self._topic, key, self._joins[client]))
+
+    def _receive(self, clients: Iterable[str], sent: Push | Publish) -> None:
+        for name in clients:
+            payload = sent.payload
+            self.received[name].append((sent.event, payload if isinstance(payload, bytes) else json_object(payload)))
 
 
 def _now(reaction: Reaction | Running) -> Reaction:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gamecluster.core.effects import Answer
+from gamecluster.core.effects import Answer, Presences
 from gamecluster.core.events import Event, PlayerJoined, PlayerMoved, Published
 from gamecluster.core.messages import Fields, Op, Position, Tables
 from gamecluster.core.view import ClusterView, NodeView, Status
@@ -91,6 +91,7 @@ class FakeBackend:
         self.wanted: list[str] = []
         self.node = "arena-0"
         self.held: list[Callable[[], None]] | None = None
+        self.present: dict[str, Presences] = {}
         self.asked: list[tuple[tuple[str, str, Fields], asyncio.Future[Fields]]] = []
 
     def dispatch(self, event: Event) -> None:
@@ -107,6 +108,12 @@ class FakeBackend:
 
     def rows(self, table: str) -> Mapping[str, Fields]:
         return self.tables.get(table, {})
+
+    def presences(self, topic: str) -> Presences:
+        return self.present.get(topic, {})
+
+    def groups(self) -> dict[str, list[tuple[str, str]]]:
+        return {}
 
     def ask(self, service: str, verb: str, args: Fields) -> asyncio.Future[Fields]:
         answer: asyncio.Future[Fields] = asyncio.get_running_loop().create_future()

@@ -359,7 +359,7 @@ class World:
                     owner.lost()
             case do.Drained():
                 self._drained(life)
-            case do.Deliver() | do.DeliverRows() | do.Say():
+            case do.Deliver() | do.DeliverRows() | do.PresenceChanged() | do.Say():
                 pass
             case _:
                 assert_never(effect)

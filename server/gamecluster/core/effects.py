@@ -9,6 +9,10 @@ from msgspec import Struct
 from .messages import Entry, Fields, Incarnation, Message, Op, Position, Record, Tables
 
 
+Presences = dict[str, dict[str, list[Fields]]]
+"""As Phoenix has it: ``{key: {"metas": [{"phx_ref": …, **meta}]}}``."""
+
+
 class Level(StrEnum):
     debug = "debug"
     info = "info"
@@ -100,6 +104,14 @@ class Deliver(Struct, frozen=True):
     binary: bool = False
 
 
+class PresenceChanged(Struct, frozen=True):
+    """Event ``presence_diff`` to the local subscribers of ``topic``, if anybody came or went; newcomers are told ``node.presences(topic)``."""
+
+    topic: str
+    joins: Presences
+    leaves: Presences
+
+
 class Replace(Struct, frozen=True):
     """Close channel ``game`` of this connection: its player has joined by another one."""
 
@@ -130,6 +142,7 @@ Effect = (
     | DeliverState
     | DeliverRows
     | Deliver
+    | PresenceChanged
     | Replace
     | Say
     | Drained

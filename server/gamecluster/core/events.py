@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from .messages import Fields, Incarnation, Message, Position, Record, Tables
+from .messages import Fields, Incarnation, Message, Position, Record, Space, Tables
+
+Joined = tuple[int, int]
+"""One join of a channel in this process: its connection's number, and the channel's there. (0, 0): the process itself."""
 
 
 class Ticked(Struct, frozen=True):
@@ -142,6 +145,39 @@ class Published(Struct, frozen=True):
     binary: bool = False
 
 
+class Tracked(Struct, frozen=True):
+    """A local channel is present on a topic under ``key``, or member ``key`` of a group; again: with another ``meta``.
+
+    ``by``: the join that this is tied to, unique in this process.
+    """
+
+    space: Space
+    topic: str
+    key: str
+    by: Joined
+    meta: Fields
+
+
+class Untracked(Struct, frozen=True):
+    space: Space
+    topic: str
+    key: str
+    by: Joined
+
+
+class TrackerEnded(Struct, frozen=True):
+    """The join ``by`` is over: on purpose (``wanted``), or its socket is lost, so that presence lingers for the grace."""
+
+    by: Joined
+    wanted: bool
+
+
+class PresenceWatched(Struct, frozen=True):
+    """Clients have come to ``topic``: answered by a PresenceChanged at the end of the turn, after which they are told all."""
+
+    topic: str
+
+
 class ConnectionsCounted(Struct, frozen=True):
     """How many client sockets this pod has; sent on change, at most once a second."""
 
@@ -179,6 +215,10 @@ Event = (
     | PlayerLeft
     | Called
     | Published
+    | Tracked
+    | Untracked
+    | TrackerEnded
+    | PresenceWatched
     | ConnectionsCounted
     | HandOffRequested
     | DrainRequested

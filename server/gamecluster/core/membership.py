@@ -110,6 +110,10 @@ class Membership:
     def suspected(self, peer: Incarnation, now: float) -> bool:
         return self.silence(peer, now) > self._suspect_after
 
+    def silent_since(self, peer: Incarnation, now: float) -> float | None:
+        """When a peer that is suspected though it is linked was last heard."""
+        return self._peers[peer].heard if self.is_linked(peer) and self.suspected(peer, now) else None
+
     def heard_at(self, peer: Incarnation, now: float) -> float:
         return self._peers[peer].heard if peer in self._peers else self._awaited.get(peer, now)
 

@@ -5,6 +5,7 @@ Every message is a tagged, array-like msgspec Struct: it is also its wire format
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, NewType
 
 from msgspec import Struct
@@ -163,6 +164,8 @@ class Hello(Struct, frozen=True, array_like=True, tag="hello"):
     connections: int
     record: Record | None
     pid: int = 0
+    tracked: int = 0
+    """The version of the sender's own entries of the tracker."""
 
 
 class Follow(Struct, frozen=True, array_like=True, tag="follow"):
@@ -248,6 +251,50 @@ class Publish(Struct, frozen=True, array_like=True, tag="publish"):
     binary: bool = False
 
 
+class Space(StrEnum):
+    """What an entry of the tracker is for: its topic is a channel's, or a group's name."""
+
+    presence = "p"
+    group = "g"
+
+
+class Item(Struct, frozen=True, array_like=True):
+    """One entry of a pod's own. ``ref``: its number at that pod, never used again; ``previous``: of the entry that it took the place of.
+
+    ``lingers``: its socket is lost, and it stays for the grace.
+    """
+
+    ref: int
+    space: Space
+    topic: str
+    key: str
+    meta: Fields
+    previous: int = 0
+    lingers: bool = False
+
+
+class TrackedDelta(Struct, frozen=True, array_like=True, tag="tracked"):
+    """Makes the sender's own entries of ``version`` - 1 those of ``version``. ``ended``, ``lingering``: refs."""
+
+    version: int
+    items: list[Item]
+    ended: list[int]
+    lingering: list[int]
+
+
+class TrackedAll(Struct, frozen=True, array_like=True, tag="trackedAll"):
+    """One of ``parts`` that together are all of the sender's own entries at ``version``; ``part`` counts from 0."""
+
+    version: int
+    part: int
+    parts: int
+    items: list[Item]
+
+
+class TrackedAsked(Struct, frozen=True, array_like=True, tag="trackedAsked"):
+    """Asks the receiver for all of its own entries."""
+
+
 class Named(Struct, frozen=True, array_like=True, tag="named"):
     """A record that the receiver should know at once (hand-over)."""
 
@@ -323,4 +370,7 @@ Message = (
     | Elect
     | MayGo
     | Held
+    | TrackedDelta
+    | TrackedAll
+    | TrackedAsked
 )

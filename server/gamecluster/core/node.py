@@ -17,7 +17,7 @@ from . import effects as do
 from . import events as happened
 from .authority import CLUSTER, OWN_TABLES, PLAYERS, Asked, Authority, Draft, Rules, Services
 from .durability import Durability, Kept
-from .effects import Effect, Level, Say, SendPeer
+from .effects import Effect, Level, Presences, Say, SendPeer
 from .events import Event
 from .forwarding import Forwarding, Refusal
 from .insync import Facts
@@ -60,11 +60,15 @@ from .messages import (
     SealId,
     SealMessage,
     Tables,
+    TrackedAll,
+    TrackedAsked,
+    TrackedDelta,
     name_of,
 )
 from .replication import Log, Outgoing, Replication
 from .seal import Sealing
 from .topics import publish, published
+from .tracker import Groups, Tracker
 from .view import ClusterView, HeldView, NodeView, Status, StorageState
 
 SEEN_REQUESTS = 16_384
@@ -93,6 +97,7 @@ class NodeConfig:
     leave_alone_after: float = 3.0
     awaits_newcomers: bool = False
     disconnect_after: float = 2.0
+    presence_grace: float = 0.5
     url: str | None = None
     revision: str = ""
     pid: int = 0
@@ -148,6 +153,7 @@ class Node:
         self._durability = Durability(config.storage, config.durable)
         self._authority = Authority(game, randomness, services)
         self._forwarding = Forwarding(me)
+        self._tracker = Tracker(me, config.presence_grace)
         self._now = now
         self._out: list[Effect] = []
         self._serving_epoch = 0
@@ -194,6 +200,12 @@ class Node:
         """The committed state without the system's tables; rows must not be changed. Declared tables are there when empty."""
         declared: Tables = {name: {} for name in self._game.tables()} if self._game else {}
         return declared | {name: rows for name, rows in self.log.tables.items() if not name.startswith("$")}
+
+    def presences(self, topic: str) -> Presences:
+        return self._tracker.presences(topic)
+
+    def groups(self) -> Groups:
+        return self._tracker.groups()
 
     @property
     def is_ready(self) -> bool:
@@ -252,6 +264,8 @@ class Node:
                 self._ask(request, Call(service, verb, args))
             case happened.Published(topic, name, data, binary):
                 self._out += publish(topic, name, data, binary, self._members.linked())
+            case happened.Tracked() | happened.Untracked() | happened.TrackerEnded() | happened.PresenceWatched():
+                self._tracker.told(event, now)
             case happened.ConnectionsCounted(connections):
                 self._connections = connections
             case happened.LinkUp(peer, url, revision):
@@ -259,6 +273,7 @@ class Node:
             case happened.LinkDown(peer, reason):
                 self._members.link_down(peer, reason, now)
                 self._replication.forget(peer)
+                self._tracker.link_down(peer, now)
                 self._decide()
             case happened.RecordRead(record):
                 self._leadership.read_done(record is not None)
@@ -295,6 +310,7 @@ class Node:
                 self._asked_to_go = min(self._asked_to_go, now)
                 self._say_hello()
                 self._on_tick()
+        self._flush_tracker_soon()
         leadership = self._leadership
         self._out += self._durability.write(self.log, self._serving_epoch, leadership.leaving, leadership.closing, now)
         return self._out
@@ -314,6 +330,8 @@ class Node:
                 self._forwarding.bounced(request, epoch, self._now)
             case Publish():
                 self._out += published(message)
+            case TrackedDelta() | TrackedAll() | TrackedAsked():
+                self._out += self._tracker.said(peer, message, self._now)
             case Hello():
                 self._on_hello(peer, message)
             case Follow():
@@ -349,6 +367,7 @@ class Node:
         now = self._now
         if stalled := self._members.ticked(now):
             self._say(Level.info, f"this pod's loop was stalled for {stalled * 1000:.0f} ms: nobody is accused")
+        self._tracker.ticked(now, stalled, self._members.silent_since)
         if now >= self._hello_at:
             self._hello_at = now + self._config.hello_every
             self._say_hello()
@@ -374,6 +393,7 @@ class Node:
             connections=self._connections,
             record=leadership.record,
             pid=self._config.pid,
+            tracked=self._tracker.version,
         )
         for peer in self._members.linked():
             self._send(peer, hello)
@@ -453,7 +473,9 @@ class Node:
     def _on_link_up(self, peer: Incarnation, url: str | None, revision: str) -> None:
         for dead in self._members.link_up(peer, url, revision, self._now):
             self._replication.forget(dead)
+            self._tracker.link_down(dead, self._now)
         self._replication.forget(peer)
+        self._tracker.link_up(peer)
         if self._replication.epoch:
             self._invite(peer)
         elif peer == self._leadership.leader:
@@ -463,6 +485,7 @@ class Node:
 
     def _on_hello(self, peer: Incarnation, hello: Hello) -> None:
         self._members.said_hello(peer, hello)
+        self._out += self._tracker.hello(peer, hello.tracked, self._now)
         self._out += self._leadership.seen(hello.record, self._now)
         if hello.draining and self.is_leader and peer not in self._leadership.waited_for():
             self._send(peer, MayGo(self._serving_epoch))
@@ -655,10 +678,16 @@ class Node:
             self._is_flush_due = True
             self._out.append(do.FlushSoon())
 
+    def _flush_tracker_soon(self) -> None:
+        if self._tracker.has_news and not self._is_flush_due:
+            self._is_flush_due = True
+            self._out.append(do.FlushSoon())
+
     def _on_turn_ended(self) -> None:
         """An acknowledgement to one whom another was promised since would count what may be cut off already."""
         self._is_flush_due = False
         self._send_all(self._replication.flush(self._now))
+        self._out += self._tracker.turn_ended(self._members.linked())
         if self._ack is not None:
             (peer, ack), self._ack = self._ack, None
             if self._leadership.promise == Promise(ack.epoch, peer):

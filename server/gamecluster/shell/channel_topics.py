@@ -6,14 +6,16 @@ import logging
 from collections.abc import Sequence
 from typing import assert_never
 
-from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction
+from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction, Track, Untrack
 from ..cluster import Cluster
 from ..core.authority import PLAYERS
-from ..core.events import Published
+from ..core.events import Published, Tracked, TrackerEnded, Untracked
+from ..core.messages import Space
 from ..phoenix.codec import Data, NotBinary, encode_json
-from ..phoenix.session import JoinRequested, LeftTopic, Pushed
+from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
 from .joins import Tokens, Unwelcome, checked, read_player
+from .presence import Presence
 from .seat import Seat
 from .topics import Topics
 
@@ -24,12 +26,19 @@ class ChannelTopics:
     """A topic goes to the first of ``classes`` that matches."""
 
     def __init__(
-        self, classes: Sequence[type[Channel]], backend: Backend, topics: Topics, tokens: Tokens, perform: Perform
+        self,
+        classes: Sequence[type[Channel]],
+        backend: Backend,
+        topics: Topics,
+        tokens: Tokens,
+        presence: Presence,
+        perform: Perform,
     ) -> None:
         self._classes = tuple(classes)
         self._tokens = tokens
         self._backend = backend
         self._topics = topics
+        self._presence = presence
         self._perform = perform
 
     def serves(self, topic: str) -> bool:
@@ -64,6 +73,7 @@ class ChannelTopics:
         seat = connection.channels.pop(left.channel, None)
         if seat is not None:
             seat.is_gone = True
+            self._end_tracking(connection, seat, left.channel, wanted=left.why is Leaving.left)
             seat.drop_waiting()
             if seat.is_in:
                 self._leave(connection, seat, left.channel, left.topic)
@@ -95,6 +105,8 @@ class ChannelTopics:
         self._topics.subscribe(asked.topic, connection)
         self._perform(connection, connection.session.accept_join(asked.channel, reaction.response))
         self._send_outputs(connection, asked.channel, asked.topic, reaction)
+        if asked.channel in connection.channels:  # the client reads what it is sent
+            self._presence.joined(asked.topic, connection, asked.channel)
 
     def _pushed(self, connection: Connection, seat: Seat, pushed: Pushed, reaction: Reaction) -> None:
         if reaction.error is not None:
@@ -103,6 +115,7 @@ class ChannelTopics:
                 seat.is_gone = True
                 seat.drop_waiting()
                 del connection.channels[pushed.channel]
+                self._end_tracking(connection, seat, pushed.channel, wanted=False)
                 self._unsubscribe(pushed.topic, connection)
                 seat.runtime.ended()
                 self._perform(connection, connection.session.crash_topic(pushed.channel))
@@ -122,6 +135,7 @@ class ChannelTopics:
 
     def _unsubscribe(self, topic: str, connection: Connection) -> None:
         self._topics.unsubscribe(topic, connection)
+        self._presence.left(topic, connection)
         if not self._topics.has(topic):
             self._backend.want_no_more(topic)
 
@@ -134,8 +148,19 @@ class ChannelTopics:
                     is_binary = isinstance(payload, bytes)
                     data = payload if isinstance(payload, bytes) else encode_json(payload)
                     self._backend.dispatch(Published(topic, event, data, is_binary))
+                case Track(key, meta):
+                    if (seat := connection.channels.get(channel)) is not None:  # it has not left meanwhile
+                        seat.is_tracked = True
+                        by = connection.number, channel
+                        self._backend.dispatch(Tracked(Space.presence, topic, key, by, meta))
+                case Untrack(key):
+                    self._backend.dispatch(Untracked(Space.presence, topic, key, (connection.number, channel)))
                 case _:
                     assert_never(output)
+
+    def _end_tracking(self, connection: Connection, seat: Seat, channel: int, wanted: bool) -> None:
+        if seat.is_tracked:
+            self._backend.dispatch(TrackerEnded((connection.number, channel), wanted))
 
     def _push(self, connection: Connection, channel: int, topic: str, event: str, payload: Data) -> None:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar, assert_never
 
 from ..channel import Channel
-from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, Replace
+from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, PresenceChanged, Replace
 from ..core.events import ConnectionsCounted
 from ..phoenix.codec import Message, ProtocolError, Vsn
 from ..phoenix.session import JoinRequested, LeftTopic, Output, Pushed, Send, Session
@@ -24,6 +24,7 @@ from .joins import Tokens
 from .metrics import Metrics
 from .outbox import ClientSocket, Flusher, Outbox, binary_frame, text_frame
 from .patches import Clock as PatchClock
+from .presence import Presence
 from .timers import TimerWheel
 from .topics import Topics
 from .websocket import BAD_DATA, GOING_AWAY, RESTARTING, UNSUPPORTED_DATA
@@ -66,7 +67,8 @@ class Hub:
         self._topics = Topics(self._flusher, self._drop_number)
         schema = Schema(fields or {})
         self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate, schema)
-        self._channels = ChannelTopics(channels, backend, self._topics, tokens, self._perform)
+        self._presence = Presence(backend, self._topics, self._perform, self._count_sent)
+        self._channels = ChannelTopics(channels, backend, self._topics, tokens, self._presence, self._perform)
         self._numbers = 0
         self._counted = 0
         self._gone: str | None = None
@@ -157,8 +159,7 @@ class Hub:
     def deliver(self, effect: Deliver) -> None:
         if effect.topic == GAME:
             self._game.flush_patches()
-        sent = self._topics.fan_out(effect.topic, effect.event, effect.payload, binary=effect.binary)
-        self._metrics.messages_out.count += sent
+        self._count_sent(self._topics.fan_out(effect.topic, effect.event, effect.payload, binary=effect.binary))
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
         self._game.deliver_patch(effect)
@@ -168,6 +169,9 @@ class Hub:
 
     def answer(self, effect: Answer) -> None:
         self._game.answer(effect)
+
+    def presence_changed(self, effect: PresenceChanged) -> None:
+        self._presence.changed(effect)
 
     def replace(self, effect: Replace) -> None:
         connection = self._connections.get(effect.connection)
@@ -233,6 +237,9 @@ class Hub:
         self._game.gone(connection)
         self._connections.pop(connection.number, None)
         self._perform(connection, connection.session.close())
+
+    def _count_sent(self, messages: int) -> None:
+        self._metrics.messages_out.count += messages
 
     # --- sending -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ ReadRecord, WriteRecord   a task on the Lease with a deadline; its outcome is an
 Store, LoadStored         a task on the storage; its outcome is an event
 Answer                    the hub of this pod's clients, or ``calls``, for whom it is
 Deliver…, Replace         the hub
+PresenceChanged           the hub
 DeliverRows               whoever follows the services' tables
 Say                       the log
 Drained                   ``drained`` is set
@@ -36,6 +37,8 @@ from ..core.effects import (
     FlushSoon,
     Level,
     LoadStored,
+    PresenceChanged,
+    Presences,
     ReadRecord,
     Replace,
     Say,
@@ -59,6 +62,7 @@ from ..core.events import (
     TurnEnded,
 )
 from ..core.messages import Fields, Incarnation, Message, Op, Position, Record, Tables, name_of
+from ..core.tracker import Groups
 from ..core.view import ClusterView
 from ..errors import GameClusterError
 from .calls import Calls
@@ -104,6 +108,10 @@ class StateMachine(Protocol):
 
     def visible_tables(self) -> Tables: ...
 
+    def presences(self, topic: str) -> Presences: ...
+
+    def groups(self) -> Groups: ...
+
     def view(self) -> ClusterView: ...
 
 
@@ -130,6 +138,8 @@ class ClientHub(Protocol):
     def deliver_state(self, effect: DeliverState) -> None: ...
 
     def replace(self, effect: Replace) -> None: ...
+
+    def presence_changed(self, effect: PresenceChanged) -> None: ...
 
 
 class Driver:
@@ -192,6 +202,14 @@ class Driver:
     def follow(self, follower: Callable[[list[Op] | None], None]) -> None:
         """Has it called with every change of the services' tables, once committed; with None when all may be different."""
         self._followers.append(follower)
+
+    # --- who is where
+
+    def presences(self, topic: str) -> Presences:
+        return self._node.presences(topic)
+
+    def groups(self) -> Groups:
+        return self._node.groups()
 
     # --- topics
 
@@ -267,6 +285,8 @@ class Driver:
                 self._hub.deliver_state(effect)
             case Replace():
                 self._hub.replace(effect)
+            case PresenceChanged():
+                self._hub.presence_changed(effect)
             case FlushSoon():
                 self._mesh.before_turn_ends(self._end_turn)
             case ReadRecord():

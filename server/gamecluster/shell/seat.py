@@ -19,13 +19,13 @@ Then = Callable[[Reaction], None]
 
 
 class Seat:
-    """``is_in``: its join was accepted; ``is_gone``: the client has left."""
+    """``is_in``: its join was accepted; ``is_gone``: the client has left; ``is_tracked``: it is, or was, present on its topic."""
 
-    __slots__ = ("_task", "_waiting", "is_gone", "is_in", "runtime")
+    __slots__ = ("_task", "_waiting", "is_gone", "is_in", "is_tracked", "runtime")
 
     def __init__(self, runtime: ChannelRuntime) -> None:
         self.runtime = runtime
-        self.is_in = self.is_gone = False
+        self.is_in = self.is_gone = self.is_tracked = False
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Call, Then]] = deque()
 
