@@ -14,7 +14,7 @@ Others are the services' own (``gamecluster.services``).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,7 +57,10 @@ class Rules(Protocol):
 class Services(Protocol):
     """The cluster's services, as ``gamecluster.services.Services`` runs them. Their state are system tables."""
 
-    def load(self, tables: Tables) -> None: ...
+    def load(self, tables: Tables, ahead: Sequence[Op] = ()) -> None:
+        """``ahead``: what is in ``tables`` and not committed yet."""
+        ...
+
     def call(self, service: str, verb: str, args: Fields, origin: Incarnation) -> Outcome: ...
     def pods(self) -> set[Incarnation]:
         """Pods that hold what ends with them."""
@@ -109,7 +112,7 @@ class Authority:
         errors, self._errors = self._errors, []
         return errors
 
-    def load(self, tables: Tables, now: float) -> list[Op]:
+    def load(self, tables: Tables, now: float, ahead: Sequence[Op] = ()) -> list[Op]:
         """A new leader goes on from its log. Players without a socket get their whole grace again.
 
         Returns what the game's present class adds to the state: fields that an earlier version did not have.
@@ -120,7 +123,8 @@ class Authority:
         self._pods = {Incarnation(row["node"]) for row in self._players.values() if row["connected"]}
         self._ticked_at = now
         if self._services is not None:
-            self._services.load({n: rows for n, rows in tables.items() if n.startswith("$") and n not in OWN_TABLES})
+            own = {n: rows for n, rows in tables.items() if n.startswith("$") and n not in OWN_TABLES}
+            self._services.load(own, ahead)
         if self._rules is None:
             return []
         self._tick_due = now + (1 / self._rules.tick_rate if self._rules.tick_rate > 0 else 0.0)

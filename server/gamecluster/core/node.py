@@ -739,7 +739,8 @@ class Node:
 
     def _start_serving(self) -> None:
         self._serving_epoch = self.epoch
-        added = self._authority.load(self.log.head_tables(), self._now)
+        ahead = [op for entry in self.log.tail() for op in entry.ops]
+        added = self._authority.load(self.log.head_tables(), self._now, ahead)
         self._refuse(self._forwarding.synced(self.epoch, self.log.tail()))
         self._append(Draft([(CLUSTER, "failover", None), (CLUSTER, "failover", self._account()), *added], [], []))
         self._release_held()

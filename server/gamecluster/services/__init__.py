@@ -10,41 +10,61 @@ from __future__ import annotations
 import random
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import Mismatch
-from ..core.messages import Fields, Incarnation, Tables
+from ..core.messages import Fields, Incarnation, Op, Tables
 from ..rules import Outcome, Rejected, refused
+from ..singleton import Singleton
+from .boards import Boards
+from .caches import Caches
 from .ledger import Ledger
 from .names import Names
+from .nonces import Nonces
+from .notices import Notices
+from .once import Once
 from .service import Service
+from .singletons import Singletons
+from .streams import Streams
+
+if TYPE_CHECKING:
+    from ..cluster import RuleCluster
 
 __all__ = ["Services"]
 
 
 class Services:
-    """``wall_clock``: Unix seconds; of the leader, where something has a time."""
+    """``wall_clock``: Unix seconds; of the leader, where something has a time. ``singletons``: the classes that there are."""
 
-    def __init__(self, wall_clock: Callable[[], float], randomness: random.Random) -> None:
+    def __init__(
+        self,
+        wall_clock: Callable[[], float],
+        randomness: random.Random,
+        singletons: Sequence[type[Singleton]] = (),
+    ) -> None:
         self.ledger = ledger = Ledger()
+        self._nonces = nonces = Nonces(ledger, lambda: round(wall_clock() * 1000))
         self.names = Names(ledger)
-        self._all: Sequence[Service] = (self.names,)
+        self.streams = Streams(ledger, wall_clock, randomness)
+        self.boards = Boards(ledger, nonces, nonces.now)
+        self.notices = Notices(ledger, nonces, nonces.now)
+        self.caches = Caches(ledger)
+        self.singletons = Singletons(ledger, singletons, randomness, self._rule_cluster)
+        once = Once(ledger, self._run_other)
+        mine = (self.names, self.streams, self.boards, self.notices, nonces, self.caches, self.singletons, once)
+        self._all: Sequence[Service] = mine
         self._by_name = {service.name: service for service in self._all}
         self._clock = wall_clock
         self._random = randomness
 
-    def load(self, tables: Tables) -> None:
-        """Replaces all state; ``tables`` are this object's from now on."""
+    def load(self, tables: Tables, ahead: Sequence[Op] = ()) -> None:
+        """Replaces all state; ``tables`` are this object's from now on. ``ahead``: what is in them and not committed yet."""
         self.ledger.load(tables)
+        self.boards.loaded(ahead)
 
     def call(self, service: str, verb: str, args: Fields, origin: Incarnation) -> Outcome:
         """``origin``: the pod that asks."""
-        found = self._by_name.get(service)
-        if found is None or verb not in found.verbs:
-            return refused(
-                {"reason": "unknown service", "detail": f"{service}.{verb}: is this pod of an older version?"}
-            )
-        return self.run(lambda: getattr(found, verb)(origin, **args))
+        return self.run(lambda: self._verb(service, verb)(origin, **args))
 
     def pods(self) -> set[Incarnation]:
         return {pod for service in self._all for pod in service.pods()}
@@ -73,3 +93,21 @@ class Services:
         except Exception:
             self.ledger.undo()
             return refused({"reason": "internal error"}, traceback.format_exc())
+
+    def _verb(self, service: str, verb: str) -> Callable[..., Any]:
+        found = self._by_name.get(service)
+        if found is None or verb not in found.verbs:
+            raise Rejected("unknown service", detail=f"{service}.{verb}: is this pod of an older version?")
+        call: Callable[..., Any] = getattr(found, verb)
+        return call
+
+    def _run_other(self, origin: Incarnation, service: str, verb: str, args: Fields) -> Fields | None:
+        if service == Once.name:
+            raise Rejected("unknown service", detail="once within once")
+        response: Fields | None = self._verb(service, verb)(origin, **args)
+        return response
+
+    def _rule_cluster(self) -> RuleCluster:
+        from ..cluster import RuleCluster  # which is made of the services
+
+        return RuleCluster(self)

@@ -1,0 +1,120 @@
+"""One pod's index of all leaderboards: what is committed, in order, kept as it changes.
+
+| rows of a board                   | then                                                                               |
+| --------------------------------- | ---------------------------------------------------------------------------------- |
+| change                            | the index follows, at once                                                         |
+| may all be others (a new copy)    | it is made anew: at once if it is small, else a part at a time; until then not ready |
+| are of a season that is over      | the index is kept while there is one, else made at the first read                  |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+
+from ..core.messages import Fields, Op
+from ..rules import Rejected
+from .ranking import Ranking
+
+BOARDS = "$boards"
+PREFIX = "$board:"
+KEEP_SEASONS = 3
+"""Seasons that are over and can still be read."""
+AT_ONCE = 2_000
+"""Rows that are put in order without a pause: some milliseconds."""
+
+Rows = Callable[[str], Mapping[str, Fields]]
+
+
+def table_of(name: str, season: int) -> str:
+    return f"{PREFIX}{name}:{season}"
+
+
+def season_of(table: str) -> tuple[str, int]:
+    """A table's board and season."""
+    name, _, season = table.removeprefix(PREFIX).rpartition(":")
+    return name, int(season)
+
+
+class Standings:
+    """``rows``: of this pod's copy, committed."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._rankings: dict[str, Ranking] = {}
+        self._building: dict[str, Iterator[str]] = {}
+
+    @property
+    def is_building(self) -> bool:
+        return bool(self._building)
+
+    def changed(self, ops: list[Op] | None) -> None:
+        """``ops`` were committed; None: all may be different."""
+        if ops is None:
+            self._rankings.clear()
+            self._building.clear()
+            for name, row in self._rows(BOARDS).items():
+                self._begin(table_of(name, row["season"]))
+            return
+        for table, key, fields in ops:
+            if table.startswith(PREFIX):
+                self._follow(table, key, fields)
+            elif table == BOARDS:
+                self._forget_old(key)
+
+    def ready(self, table: str) -> Ranking:
+        """Not to be changed. Raises Rejected (``not ready``)."""
+        ranking = self._rankings.get(table)
+        if ranking is None:
+            ranking = self._begin(table)
+        if table in self._building:
+            name, _ = season_of(table)
+            done, all = len(ranking), max(1, len(self._rows(table)))
+            detail = (
+                f"the leaderboard {name} is being put in order, {100 * done // all} % are: try again in some seconds"
+            )
+            raise Rejected("not ready", detail=detail)
+        return ranking
+
+    def build(self, count: int) -> None:
+        """Puts up to ``count`` more rows in order."""
+        for table, players in list(self._building.items())[:1]:
+            ranking, rows = self._rankings[table], self._rows(table)
+            batch = list(islice(players, count))
+            for player in batch:
+                if player not in ranking and (row := rows.get(player)) is not None:
+                    ranking.put(player, row)
+            if len(batch) < count:
+                del self._building[table]
+
+    def _begin(self, table: str) -> Ranking:
+        rows = self._rows(table)
+        if len(rows) <= AT_ONCE:
+            ranking = Ranking(rows)
+        else:
+            ranking = Ranking()
+            self._building[table] = iter(list(rows))
+        if rows:
+            self._rankings[table] = ranking
+        return ranking
+
+    def _follow(self, table: str, player: str, fields: Fields | None) -> None:
+        ranking = self._rankings.get(table)
+        if ranking is None:
+            name, season = season_of(table)
+            if season == self._rows(BOARDS).get(name, {}).get("season"):
+                self._begin(table)
+        elif fields is None:
+            ranking.remove(player)
+        else:
+            ranking.put(player, fields)
+
+    def _forget_old(self, name: str) -> None:
+        """Of a season that is being deleted."""
+        row = self._rows(BOARDS).get(name)
+        if row is None:
+            return
+        for table in [t for t in self._rankings if season_of(t)[0] == name]:
+            if season_of(table)[1] < max(row["oldest"], row["season"] - KEEP_SEASONS):
+                self._rankings.pop(table)
+                self._building.pop(table, None)
