@@ -109,8 +109,8 @@ class Channel:
 
     def broadcast(self, event: str, payload: Data, *, kept: bool = True) -> None:
         """``kept`` False, on a channel with ``recover``: this one has no offset, and who is not there misses it."""
-        if kept and self.recover and isinstance(payload, dict | bytes):
-            check_line(event, payload, self._kept().stamped)
+        if self.recover and (kept or not isinstance(payload, bytes)):
+            check_line(event, payload, kept and self._kept().stamped)
         self.outbox.append(Publish(_sendable(event), self._data(event, payload), kept))
 
     def track(self, key: str, meta: Fields | None = None) -> None:

@@ -8,8 +8,12 @@ from typing import Protocol
 from .core import tracker
 from .core.effects import Presences
 from .core.events import Event
-from .core.messages import Fields, Incarnation
-from .rules import Rejected
+from .core.messages import Broadcast, Fields, Incarnation
+from .facades.caches import ChannelCache, RuleCache
+from .facades.memory import MemoryNames
+from .facades.names import ChannelNames, Enter, NamesBackend, RuleNames
+from .facades.singletons import ChannelSingleton, RuleSingleton
+from .rules import rejected
 from .services import Services
 from .services.stream_view import ChannelStream, RuleStream
 from .tracking import Groups, TrackerBackend
@@ -109,3 +113,6 @@ def rejected(response: Fields) -> Rejected:
     """A refusal as it came, to be raised."""
     details = dict(response)
     return Rejected(details.pop("reason"), **details)
+        self.said: list[Broadcast] = []
+        """What services have broadcast, on any topic, oldest first."""
+        self.said += outcome.broadcasts

@@ -137,9 +137,14 @@ class RoomPlay:
         )
         reaction = _now(runtime.join(_as_received(payload)))
         response = _accepted(reaction)
+        self._deliver_said()
         self._clients[client] = runtime
         self._joins[client] = 1, next(self._numbers)
         self.received[client] = []
+        if (let_in := runtime.let_in()) is not None:
+            response = json_object(response | let_in.response)
+            for event, data in let_in.following:
+                self._receive([client], Push(event, data))
         self._deliver(client, reaction)
         return response
 
@@ -163,7 +168,15 @@ class RoomPlay:
             raise ValueError(f"{client} has not joined")
         return self._clients[client]
 
+    def _deliver_said(self) -> None:
+        """What ``self.cluster`` has broadcast on this topic."""
+        said, self._backend.said = self._backend.said, []
+        for broadcast in said:
+            if broadcast.topic == self._topic:
+                self._receive(self._clients, Push(broadcast.event, broadcast.payload))
+
     def _deliver(self, client: str, reaction: Reaction) -> None:
+        self._deliver_said()
         for output in reaction.outputs:
             match output:
                 case Push() if client in self._clients:

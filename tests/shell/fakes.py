@@ -89,6 +89,7 @@ class FakeBackend:
         self.known: dict[Position, list[Op]] = {}
         self.is_alive = True
         self.wanted: list[str] = []
+        self.followers: list[Callable[[list[Op] | None], None]] = []
         self.node = "arena-0"
         self.held: list[Callable[[], None]] | None = None
         self.present: dict[str, Presences] = {}
@@ -119,6 +120,9 @@ class FakeBackend:
         answer: asyncio.Future[Fields] = asyncio.get_running_loop().create_future()
         self.asked.append(((service, verb, args), answer))
         return answer
+
+    def follow(self, follower: Callable[[list[Op] | None], None]) -> None:
+        self.followers.append(follower)
 
     def want(self, topic: str, then: Callable[[], None]) -> None:
         self.wanted.append(topic)

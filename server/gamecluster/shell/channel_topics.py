@@ -7,23 +7,30 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction, Track, Untrack
+from ..chat import Chat
 from ..cluster import Cluster
 from ..core.authority import PLAYERS
+from ..core.effects import Deliver
 from ..core.events import Published, Tracked, TrackerEnded, Untracked
-from ..core.messages import Space
+from ..core.messages import Position, Space
 from ..phoenix.codec import Data, NotBinary, encode_json
 from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
 from .joins import Tokens, Unwelcome, checked, read_player
 from .presence import Presence
+from .recovering import Recovering
 from .seat import Seat
 from .topics import Topics
 
 log = logging.getLogger("gamecluster.channels")
 
 
+BUILT_IN: tuple[type[Channel], ...] = (Chat,)
+"""What every cluster serves, after the application's own."""
+
+
 class ChannelTopics:
-    """A topic goes to the first of ``classes`` that matches."""
+    """A topic goes to the first of ``classes`` that matches, or of those that are built in."""
 
     def __init__(
         self,
@@ -34,12 +41,14 @@ class ChannelTopics:
         presence: Presence,
         perform: Perform,
     ) -> None:
-        self._classes = tuple(classes)
+        self._classes = (*classes, *BUILT_IN)
         self._tokens = tokens
         self._backend = backend
         self._topics = topics
         self._presence = presence
         self._perform = perform
+        self._recovering = Recovering(backend.rows, topics, self._begin_again)
+        backend.follow(self._recovering.changed)
 
     def serves(self, topic: str) -> bool:
         return self._class_for(topic) is not None
@@ -68,8 +77,12 @@ class ChannelTopics:
             lambda reaction: self._pushed(connection, seat, pushed, reaction),
         )
 
+    def position(self, effect: Deliver) -> Position | None:
+        """Of a broadcast that some clients may know already."""
+        return self._recovering.position(effect)
+
     def left(self, connection: Connection, left: LeftTopic) -> None:
-        self._unsubscribe(left.topic, connection)
+        self._unsubscribe(left.topic, connection, left.channel)
         seat = connection.channels.pop(left.channel, None)
         if seat is not None:
             seat.is_gone = True
@@ -88,7 +101,7 @@ class ChannelTopics:
             if seat.is_gone:
                 self._leave(connection, seat, asked.channel, asked.topic)
             else:
-                self._backend.want(asked.topic, lambda: self._let_in(connection, asked, reaction))
+                self._backend.want(asked.topic, lambda: self._let_in(connection, seat, asked, reaction))
             return
         connection.channels.pop(asked.channel, None)
         seat.runtime.ended()
@@ -98,15 +111,27 @@ class ChannelTopics:
         else:
             self._perform(connection, connection.session.refuse_join(asked.channel, reaction.response))
 
-    def _let_in(self, connection: Connection, asked: JoinRequested, reaction: Reaction) -> None:
-        if asked.channel not in connection.channels:  # it has left meanwhile
-            self._unsubscribe(asked.topic, connection)
+    def _let_in(self, connection: Connection, seat: Seat, asked: JoinRequested, reaction: Reaction) -> None:
+        channel, topic = asked.channel, asked.topic
+        if channel not in connection.channels:  # it has left meanwhile
+            self._unsubscribe(topic, connection, channel)
             return
-        self._topics.subscribe(asked.topic, connection)
-        self._perform(connection, connection.session.accept_join(asked.channel, reaction.response))
-        self._send_outputs(connection, asked.channel, asked.topic, reaction)
-        if asked.channel in connection.channels:  # the client reads what it is sent
-            self._presence.joined(asked.topic, connection, asked.channel)
+        self._topics.subscribe(topic, connection)
+        let_in, response = seat.runtime.let_in(), reaction.response
+        if let_in is not None and not isinstance(response, bytes):
+            self._recovering.joined(topic, connection, channel, let_in)
+            response = {**response, **let_in.response}
+        self._perform(connection, connection.session.accept_join(channel, response))
+        for event, payload in let_in.following if let_in is not None else ():
+            self._push(connection, channel, topic, event, payload)
+        self._send_outputs(connection, channel, topic, reaction)
+        if channel in connection.channels:  # the client reads what it is sent
+            self._presence.joined(topic, connection, channel)
+
+    def _begin_again(self, connection: Connection, channel: int, topic: str) -> None:
+        """What it has missed is for its next join to tell."""
+        self.left(connection, LeftTopic(channel, topic, Leaving.lost))
+        self._perform(connection, connection.session.crash_topic(channel))
 
     def _pushed(self, connection: Connection, seat: Seat, pushed: Pushed, reaction: Reaction) -> None:
         if reaction.error is not None:
@@ -116,7 +141,7 @@ class ChannelTopics:
                 seat.drop_waiting()
                 del connection.channels[pushed.channel]
                 self._end_tracking(connection, seat, pushed.channel, wanted=False)
-                self._unsubscribe(pushed.topic, connection)
+                self._unsubscribe(pushed.topic, connection, pushed.channel)
                 seat.runtime.ended()
                 self._perform(connection, connection.session.crash_topic(pushed.channel))
             return
@@ -133,8 +158,9 @@ class ChannelTopics:
 
         seat.run(seat.runtime.leave, then)
 
-    def _unsubscribe(self, topic: str, connection: Connection) -> None:
+    def _unsubscribe(self, topic: str, connection: Connection, channel: int) -> None:
         self._topics.unsubscribe(topic, connection)
+        self._recovering.left(topic, connection, channel)
         self._presence.left(topic, connection)
         if not self._topics.has(topic):
             self._backend.want_no_more(topic)

@@ -159,7 +159,8 @@ class Hub:
     def deliver(self, effect: Deliver) -> None:
         if effect.topic == GAME:
             self._game.flush_patches()
-        self._count_sent(self._topics.fan_out(effect.topic, effect.event, effect.payload, binary=effect.binary))
+        at = self._channels.position(effect)
+        self._count_sent(self._topics.fan_out(effect.topic, effect.event, effect.payload, at, effect.binary))
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
         self._game.deliver_patch(effect)

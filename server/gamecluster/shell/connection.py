@@ -26,6 +26,9 @@ class Backend(ClusterBackend, Protocol):
         """One patch from there to ``position()``; None if ``since`` is not known (any more), or it would be a long one."""
         ...
 
+    def follow(self, follower: Callable[[list[Op] | None], None]) -> None:
+        """Has it called with every change of the services' tables, once committed; with None when all may be different."""
+
     def want(self, topic: str, then: Callable[[], None]) -> None:
         """Calls ``then`` when no other pod's broadcast on ``topic`` can pass this one by any more."""
 
