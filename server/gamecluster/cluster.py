@@ -9,11 +9,7 @@ from .core import tracker
 from .core.effects import Presences
 from .core.events import Event
 from .core.messages import Broadcast, Fields, Incarnation
-from .facades.caches import ChannelCache, RuleCache
-from .facades.memory import MemoryNames
-from .facades.names import ChannelNames, Enter, NamesBackend, RuleNames
-from .facades.singletons import ChannelSingleton, RuleSingleton
-from .rules import rejected
+from .rules import Rejected
 from .services import Services
 from .services.stream_view import ChannelStream, RuleStream
 from .tracking import Groups, TrackerBackend
