@@ -178,6 +178,7 @@ def environment(cluster: GameCluster) -> list[Object]:
         "LIMIT_MESSAGES_PER_SECOND": limits.messages_per_second,
         "LIMIT_FRAME_BYTES": limits.frame_bytes,
         "LIMIT_CONNECTIONS": limits.connections_per_pod,
+        "PRESENCE_GRACE_MILLISECONDS": cluster.presence_grace_milliseconds,
         "LOG_FORMAT": "json",
     }
     if cluster.storage.type != "Memory":

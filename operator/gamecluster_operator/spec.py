@@ -112,6 +112,7 @@ class GameCluster:
     limits: Limits = Limits()
     storage: Storage = Storage()
     allowed_origins: tuple[str, ...] = ()
+    presence_grace_milliseconds: int = 500
     network_policy: bool = True
     paused: bool = False
     template: Object = field(default_factory=dict, hash=False)
@@ -150,6 +151,7 @@ def parse(body: Object) -> GameCluster:
         ),
         storage=_storage(spec.group("storage")),
         allowed_origins=spec.texts("allowedOrigins"),
+        presence_grace_milliseconds=spec.integer("presenceGraceMilliseconds", 500),
         network_policy=spec.group("networkPolicy").switch("enabled", True),
         paused=spec.switch("paused", False),
         template=spec.group("template").values,
@@ -202,7 +204,6 @@ NOTHING_TO_SLEEP_IN = (
 
 BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("pubsub.type", ("Mesh",), "broadcasts travel over the pods' own mesh"),
-    ("presenceGraceMilliseconds", (500,), "the grace is fixed"),
 )
 """Fields whose schema says more than this version does: the values that work, and what they mean."""
 

@@ -59,7 +59,7 @@ class Spec(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     allowed_origins: tuple[str, ...] = ()
     pubsub: Pubsub = Pubsub()
     storage: Storage = Storage()
-    presence_grace_milliseconds: Literal[500] = 500
+    presence_grace_milliseconds: Annotated[int, Meta(ge=0, le=60_000)] | UnsetType = UNSET
     image: str = ""
     paused: bool = False
     template: Anything = {}
@@ -99,6 +99,7 @@ class Manifest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
             "GAMECLUSTER_LIMIT_MESSAGES_PER_SECOND": limits.messages_per_second,
             "GAMECLUSTER_LIMIT_FRAME_BYTES": limits.frame_bytes,
             "GAMECLUSTER_LIMIT_CONNECTIONS": limits.connections_per_pod,
+            "GAMECLUSTER_PRESENCE_GRACE_MILLISECONDS": self.spec.presence_grace_milliseconds,
         }
         return {name: str(value) for name, value in values.items() if value not in (UNSET, "")}
 
@@ -156,7 +157,6 @@ def _plainer(what: str, where: str) -> str:
         "spec.gameState.aloneWithoutApi": "expected Stop or Continue",
         "spec.pubsub.type": "expected Mesh: no other is built yet",
         "spec.storage.type": "expected Memory, Volume, Redis or PostgreSQL",
-        "spec.presenceGraceMilliseconds": "expected 500: no other is built yet",
     }
     if where.startswith("spec.targets[") and ", got" not in what:
         return "expected module:Class or file.py:Class"

@@ -156,6 +156,11 @@ class Settings:
     limit_connections: int = _variable(
         "client connections that this node accepts", _integer(1, 1_000_000), default=10_000
     )
+    presence_grace_milliseconds: int = _variable(
+        "a player whose socket, or node, is lost and who is back within it never left for the others",
+        _integer(0, 60_000),
+        default=500,
+    )
     revision: str = _variable("the pod template's revision; a hand-over prefers a node of the newest", default="")
     log_format: str = _variable("`text` or `json`", _one_of("text", "json"), default="text")
     log_level: str = _variable("`debug`, `info` or `warning`", _one_of("debug", "info", "warning"), default="info")

@@ -75,6 +75,7 @@ def test_the_defaults_of_both_are_the_same() -> None:
         "limit_messages_per_second",
         "limit_frame_bytes",
         "limit_connections",
+        "presence_grace_milliseconds",
         "pubsub",
         "storage",
         "takeover",
@@ -99,12 +100,14 @@ def test_every_field_reaches_its_setting() -> None:
             },
             limits={"messagesPerSecond": 7, "frameBytes": 256, "connectionsPerPod": 11},
             allowedOrigins=["https://play.example.com", "*"],
+            presenceGraceMilliseconds=900,
         )
     )
     assert (made.gamestate_replicas, made.suspect_after_milliseconds, made.lease_duration_seconds) == (5, 300, 9)
     assert made.alone_without_api == "continue"
     assert (made.limit_messages_per_second, made.limit_frame_bytes, made.limit_connections) == (7, 256, 11)
     assert made.allowed_origins == ("https://play.example.com", "*")
+    assert made.presence_grace_milliseconds == 900
 
 
 @given(

@@ -157,6 +157,7 @@ def node_config(settings: Settings) -> NodeConfig:
         url=settings.url or None,
         revision=settings.revision,
         pid=os.getpid(),
+        presence_grace=settings.presence_grace_milliseconds / 1000,
         storage=kept_by(settings),
         durable=settings.durability == "storage",
         awaits_newcomers=settings.lease.startswith("kubernetes:"),  # the operator sends one
