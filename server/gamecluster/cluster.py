@@ -9,7 +9,11 @@ from .core import tracker
 from .core.effects import Presences
 from .core.events import Event
 from .core.messages import Broadcast, Fields, Incarnation
-from .rules import Rejected
+from .facades.caches import ChannelCache, RuleCache
+from .facades.memory import MemoryNames
+from .facades.names import ChannelNames, Enter, NamesBackend, RuleNames
+from .facades.singletons import ChannelSingleton, RuleSingleton
+from .rules import rejected
 from .services import Services
 from .services.stream_view import ChannelStream, RuleStream
 from .tracking import Groups, TrackerBackend
@@ -33,6 +37,17 @@ class Backend(TrackerBackend, Protocol):
         """
         ...
 
+    def ask_once(self, service: str, verb: str, args: Fields) -> Awaitable[Fields]:
+        """The same for a call that must not run twice: should it have to be repeated, it is answered as the first time."""
+        ...
+
+    def everywhere(self, epoch: int, seq: int) -> Awaitable[Fields]:
+        """Ends when every pod that this one hears has come that far, within about a second: see ``facades.caches``."""
+        ...
+
+    @property
+    def names(self) -> NamesBackend: ...
+
     def rows(self, table: str) -> Mapping[str, Fields]:
         """This pod's copy of a service's table: what is committed, as far as this pod knows. Not to be changed."""
         ...
@@ -43,6 +58,15 @@ class RuleCluster:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.names = RuleNames(services.names, services.ledger.rows)
+
+    def singleton(self, name: str) -> RuleSingleton:
+        """What there is one of in the cluster."""
+        return RuleSingleton(self._services.singletons, self._services.ledger.rows, name)
+
+    def cache(self, name: str) -> RuleCache:
+        """Keys and values that every pod has."""
+        return RuleCache(self._services.caches, self._services.ledger.rows, name)
 
     def stream(self, topic: str) -> RuleStream:
         """Numbered lines that are broadcast on ``topic`` and kept for a while."""
@@ -55,7 +79,17 @@ class Cluster:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._endings: list[Callable[[], None]] = []
+        self.enter: Enter | None = None
         self.groups = Groups(backend, self.at_end)
+        self.names = ChannelNames(backend, self)
+
+    def singleton(self, name: str) -> ChannelSingleton:
+        """What there is one of in the cluster."""
+        return ChannelSingleton(self._backend, name)
+
+    def cache(self, name: str) -> ChannelCache:
+        """Keys and values that every pod has."""
+        return ChannelCache(self._backend, name)
 
     def presences(self, topic: str) -> Presences:
         """Who is tracked on ``topic``, on all pods: ``{key: {"metas": [{"phx_ref": …, **meta}]}}``."""
@@ -82,6 +116,9 @@ class MemoryBackend:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.names: NamesBackend = MemoryNames(self.node, self.ask, self.rows)
+        self.said: list[Broadcast] = []
+        """What services have broadcast, on any topic, oldest first."""
         self._tracker = tracker.Tracker(ORIGIN, grace=0.0)
 
     def dispatch(self, event: Event) -> None:
@@ -99,16 +136,14 @@ class MemoryBackend:
         outcome = self._services.call(service, verb, args, ORIGIN)
         if not outcome.ok:
             raise rejected(outcome.response)
+        self.said += outcome.broadcasts
         return {**outcome.response, "epoch": 1, "seq": 1}
+
+    async def ask_once(self, service: str, verb: str, args: Fields) -> Fields:
+        return await self.ask(service, verb, args)
+
+    async def everywhere(self, epoch: int, seq: int) -> Fields:
+        return {"pods": 1}
 
     def rows(self, table: str) -> Mapping[str, Fields]:
         return self._services.ledger.rows(table)
-
-
-def rejected(response: Fields) -> Rejected:
-    """A refusal as it came, to be raised."""
-    details = dict(response)
-    return Rejected(details.pop("reason"), **details)
-        self.said: list[Broadcast] = []
-        """What services have broadcast, on any topic, oldest first."""
-        self.said += outcome.broadcasts

@@ -35,12 +35,19 @@ class Entity:
 
     __slots__ = ("__dict__", "_key", "_table")
     _fields: ClassVar[dict[str, Field]] = {}
+    _no_fields: ClassVar[frozenset[str]] = frozenset()
+    """Class attributes that need no type."""
     _key: str
     _table: Table[Any] | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._fields = inherited(cls, "_fields", _declared(cls, names_around()))
+        cls._declare(names_around())
+
+    @classmethod
+    def _declare(cls, names: dict[str, Any]) -> None:
+        """``names``: those that the class statement sees."""
+        cls._fields = inherited(cls, "_fields", _declared(cls, names))
 
     def __init__(self, **values: Any) -> None:
         place(self, None, "")
@@ -118,7 +125,9 @@ def _declared(cls: type[Entity], names: dict[str, Any]) -> dict[str, Field]:
         raise DefinitionError(f"{cls.__name__}.__init__: an entity is made from its fields; give them defaults instead")
     hints = own_annotations(cls, names)
     for name, value in vars(cls).items():
-        if not name.startswith("_") and name not in hints and not callable(value) and not hasattr(value, "__get__"):
+        if name.startswith("_") or name in hints or name in cls._no_fields:
+            continue
+        if not callable(value) and not hasattr(value, "__get__"):
             raise DefinitionError(
                 f"{cls.__name__}.{name} has no type; write {name}: {type(value).__name__} = {value!r}"
             )

@@ -46,6 +46,12 @@ class Outcome(Struct, frozen=True):
     error: str | None = None
 
 
+def rejected(response: Fields) -> Rejected:
+    """A refusal as it came, to be raised."""
+    details = dict(response)
+    return Rejected(details.pop("reason"), **details)
+
+
 def refused(response: Fields, error: str | None = None) -> Outcome:
     return Outcome(False, response, [], [], error)
 

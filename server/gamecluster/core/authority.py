@@ -22,6 +22,8 @@ from .messages import Broadcast, Call, Fields, Incarnation, JoinGame, LeaveGame,
 
 ANSWERS = 32
 EARLY_SECONDS = 0.002
+SPARED_SECONDS = 2.0
+"""A leader frees nothing of a pod before it has led for so long: an earlier one may have confirmed it (``services.tenure``)."""
 PLAYERS, ANSWERS_TABLE, CLUSTER = "$players", "$answers", "$cluster"
 OWN_TABLES = frozenset((PLAYERS, ANSWERS_TABLE, CLUSTER))
 
@@ -103,7 +105,7 @@ class Authority:
         self._answers: dict[str, Fields] = {}
         self._leave_at: dict[str, float] = {}
         self._pods: set[Incarnation] = set()  # that may have connected players
-        self._ticked_at = self._tick_due = 0.0
+        self._ticked_at = self._tick_due = self._loaded_at = 0.0
         self._unplayable: str | None = None
         self._errors: list[str] = []
 
@@ -121,7 +123,7 @@ class Authority:
         self._answers = dict(tables.get(ANSWERS_TABLE, {}))
         self._leave_at = {p: now + self._grace for p, row in self._players.items() if not row["connected"]}
         self._pods = {Incarnation(row["node"]) for row in self._players.values() if row["connected"]}
-        self._ticked_at = now
+        self._ticked_at = self._loaded_at = now
         if self._services is not None:
             own = {n: rows for n, rows in tables.items() if n.startswith("$") and n not in OWN_TABLES}
             self._services.load(own, ahead)
@@ -173,7 +175,7 @@ class Authority:
     def disconnect_from(self, is_gone: Callable[[Incarnation], bool], now: float) -> Draft | None:
         """Players whose pod is gone lose their connection, as if their sockets had closed; what it held for services ends."""
         gone = {pod for pod in self._pods if is_gone(pod)}
-        ended = self._end_with(is_gone)
+        ended = self._end_with(is_gone, now)
         if not gone:
             return ended
         self._pods -= gone
@@ -185,8 +187,8 @@ class Authority:
                 ops.append((PLAYERS, player, {"connected": False}))
         return Draft(ops, [], ended.broadcasts if ended else []) if ops else None
 
-    def _end_with(self, is_gone: Callable[[Incarnation], bool]) -> Draft | None:
-        if self._services is None:
+    def _end_with(self, is_gone: Callable[[Incarnation], bool], now: float) -> Draft | None:
+        if self._services is None or now - self._loaded_at <= SPARED_SECONDS:
             return None
         gone = {pod for pod in self._services.pods() if is_gone(pod)}
         if not gone:

@@ -6,13 +6,16 @@ Rows are replaced, never changed in place; so those of the log's copy may be tak
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from ..checks import json_object
 from ..core.messages import Broadcast, Fields, Op, Tables
 
 NOTHING: Mapping[str, Fields] = MappingProxyType({})
+
+Mark = tuple[int, int, int]
+"""How much had been changed and said at a moment of a call."""
 
 
 class Ledger:
@@ -35,6 +38,10 @@ class Ledger:
     def rows(self, table: str) -> Mapping[str, Fields]:
         """By key, oldest first; not to be changed."""
         return self._tables.get(table, NOTHING)
+
+    def tables(self) -> Collection[str]:
+        """The names of those that have rows, or had some in this call."""
+        return self._tables.keys()
 
     def version(self, table: str) -> tuple[int, int]:
         """Another one whenever the table may be another: for what is derived from it."""
@@ -72,12 +79,17 @@ class Ledger:
         self._ops, self._broadcasts, self._before = [], [], []
         return ops, broadcasts
 
-    def undo(self) -> None:
-        """As it was before the first change since the last ``take``; the order of rows that were deleted is lost."""
-        for table, key, fields in reversed(self._before):
+    def mark(self) -> Mark:
+        """For ``undo``: a part of a call that can fail by itself."""
+        return len(self._ops), len(self._broadcasts), len(self._before)
+
+    def undo(self, to: Mark = (0, 0, 0)) -> None:
+        """As it was at the mark, or at the last ``take``; the order of rows that were deleted is lost."""
+        ops, broadcasts, before = to
+        for table, key, fields in reversed(self._before[before:]):
             self._versions[table] += 1
             if fields is None:
                 del self._tables[table][key]
             else:
                 self._tables.setdefault(table, {})[key] = fields
-        self._ops, self._broadcasts, self._before = [], [], []
+        del self._ops[ops:], self._broadcasts[broadcasts:], self._before[before:]

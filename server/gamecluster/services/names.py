@@ -1,4 +1,7 @@
-"""Names that one pod holds at a time: ``$names``: name → ``{"pod": incarnation, "id": of the holder's own}``."""
+"""Names that one pod holds at a time: ``$names``: name → ``{"pod": incarnation, "id": of the holder's own}``.
+
+Whether a holder may still answer by its own copy is ``tenure``'s.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from .ledger import Ledger
 from .service import Service
 
 TABLE = "$names"
+TOPIC = "$names"
+"""Of what rules send to holders: every pod gets it with the entry, and the one that has a handler of that ``id`` takes it."""
 LONGEST = 200
 
 
 class Names(Service):
     name = "names"
-    verbs = frozenset({"register", "unregister"})
+    verbs = frozenset({"hold", "register", "unregister"})
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(ledger)
@@ -37,6 +42,16 @@ class Names(Service):
         row = self._ledger.rows(TABLE).get(name)
         if row is not None and (row["pod"], row["id"]) == (origin, id):
             self._ledger.delete(TABLE, name)
+
+    def hold(self, origin: Incarnation) -> None:
+        """Changes nothing: that it is answered is what its sender wants to know."""
+
+    def send(self, name: str, event: str, payload: Fields) -> bool:
+        """Of a rule, to whoever holds the name now; False: nobody does, and nothing is sent."""
+        row = self._ledger.rows(TABLE).get(name)
+        if row is not None:
+            self._ledger.broadcast(TOPIC, event, {"name": name, "id": row["id"], "payload": payload})
+        return row is not None
 
     def pods(self) -> set[Incarnation]:
         if (version := self._ledger.version(TABLE)) != self._pods_at:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from ..checks import json_object
-from ..cluster import rejected
 from ..core.effects import Answer
 from ..core.events import Called, Event
 from ..core.messages import Fields
+from ..rules import rejected
 
 
 class Calls:
