@@ -69,6 +69,9 @@ class Services(Protocol):
         ...
 
     def gone(self, pods: set[Incarnation]) -> Outcome: ...
+    def restored(self) -> Outcome:
+        """The state goes on from an earlier one than some were shown."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,10 @@ class Authority:
             return []
         self._unplayable = None
         return _added(visible, self._rules.tables())
+
+    def restored(self) -> list[Op]:
+        """What has to change because the state goes on from an earlier one than some were shown. After ``load``."""
+        return list(self._noted(self._services.restored()).ops) if self._services is not None else []
 
     def run(self, body: Request, asked: Asked, now: float) -> Draft:
         if isinstance(body, Call):

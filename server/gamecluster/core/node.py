@@ -173,6 +173,7 @@ class Node:
         self._asked_to_go = inf
         self._let_go: Promise | None = None  # by whom this pod was told that nobody counts on it
         self._accounted_seq = 0
+        self._is_rolled_back = False  # restored, maybe without the last that was acknowledged, and not served since
 
     # --- views
 
@@ -594,6 +595,7 @@ class Node:
         where = f"{position.epoch}/{position.seq}"
         self._say(Level.warning, f"restored what was stored at {where}, as epoch {record.epoch}")
         self.log.install(Position(record.epoch, position.seq), tables)
+        self._is_rolled_back = record.asleep is None and not self._config.durable
         if self._replication.epoch:
             self._replication.lead(self._replication.epoch)
             for peer in self._members.linked():
@@ -741,6 +743,9 @@ class Node:
         self._serving_epoch = self.epoch
         ahead = [op for entry in self.log.tail() for op in entry.ops]
         added = self._authority.load(self.log.head_tables(), self._now, ahead)
+        if self._is_rolled_back:
+            self._is_rolled_back = False
+            added += self._authority.restored()
         self._refuse(self._forwarding.synced(self.epoch, self.log.tail()))
         self._append(Draft([(CLUSTER, "failover", None), (CLUSTER, "failover", self._account()), *added], [], []))
         self._release_held()

@@ -78,6 +78,10 @@ class Services:
 
         return self.run(end)
 
+    def restored(self) -> Outcome:
+        """The state goes on from an earlier one than some were shown."""
+        return self.run(self.streams.restored)
+
     def run(self, call: Callable[[], Any]) -> Outcome:
         """All that ``call`` changes, or, if it raises, nothing."""
         try:
