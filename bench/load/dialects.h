@@ -24,7 +24,7 @@ static const struct dialect DIALECTS[] = {
     {
         .name = "phoenix",
         .path = "/socket/websocket?vsn=2.0.0",
-        .steps = {{NULL, "[\"1\",\"1\",\"room:%R\",\"phx_join\",{}]"}, {"\"ok\"", NULL}},
+        .steps = {{NULL, "[\"1\",\"1\",\"room:%R\",\"phx_join\",{\"presence\":false}]"}, {"\"ok\"", NULL}},
         .before = "[\"1\",\"%N\",\"room:%R\",\"shout\",",
         .open = "{\"d\":\"",
         .close = "\"}",

@@ -12,6 +12,7 @@ from tests.shell.fakes import VIEW, node_view
 
 from gamecluster.core.events import Event, HandOffRequested
 from gamecluster.core.messages import Position, Tables
+from gamecluster.core.tracker import Groups
 from gamecluster.core.view import ClusterView, Status
 from gamecluster.settings import Settings
 from gamecluster.shell.admin import make_admin
@@ -32,6 +33,9 @@ class FakeDriver:
 
     def visible_tables(self) -> Tables:
         return {"ships": {"p1": {"x": 1.5}}}
+
+    def groups(self) -> Groups:
+        return {"guards": [("arena-1", "ann"), ("arena-2", "bob")], "made": []}
 
     def view(self) -> ClusterView:
         return self.shown
@@ -89,7 +93,9 @@ async def test_the_dashboard_is_a_page_without_data_of_its_own(admin: Admin) -> 
 
 async def test_state_names_groups_and_rooms(admin: Admin) -> None:
     assert (await admin.http.get("/state")).json() == {"epoch": 7, "seq": 40, "state": {"ships": {"p1": {"x": 1.5}}}}
-    for path, answer in {"/names": {"names": {}}, "/groups": {"groups": {}}, "/rooms": {"rooms": {}}}.items():
+    members = [{"node": "arena-1", "member": "ann"}, {"node": "arena-2", "member": "bob"}]
+    assert (await admin.http.get("/groups")).json() == {"groups": {"guards": members, "made": []}}
+    for path, answer in {"/names": {"names": {}}, "/rooms": {"rooms": {}}}.items():
         assert (await admin.http.get(path)).json() == answer
 
 

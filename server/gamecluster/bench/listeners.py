@@ -155,7 +155,7 @@ class Listeners:
                 async with self._gate:
                     began = time.monotonic()
                     socket = await stack.enter_async_context(Socket.to(job.urls[number % len(job.urls)]))
-                player = {"player": f"{job.name}-{number}"} if job.topic == GAME else {}
+                player: Payload = {"player": f"{job.name}-{number}"} if job.topic == GAME else {"presence": False}
                 await socket.push(job.topic, "phx_join", player)
                 self.heard.joined.append((time.monotonic() - began) * 1000)
                 self._sockets[number] = socket

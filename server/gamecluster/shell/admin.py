@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from ..core.events import Event, HandOffRequested
 from ..core.messages import Position, Tables
+from ..core.tracker import Groups
 from ..core.view import ClusterView
 from ..settings import Settings
 from .metrics import CONTENT_TYPE, Metrics
@@ -33,6 +34,8 @@ class Backend(Protocol):
     def position(self) -> Position: ...
 
     def visible_tables(self) -> Tables: ...
+
+    def groups(self) -> Groups: ...
 
     def view(self) -> ClusterView: ...
 
@@ -95,7 +98,9 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
 
     @app.get("/groups")
     async def groups() -> Response:
-        return JSONResponse({"groups": {}})
+        found = backend.groups().items()
+        members = {group: [{"node": node, "member": member} for node, member in there] for group, there in found}
+        return JSONResponse({"groups": members})
 
     @app.get("/rooms")
     async def rooms() -> Response:
