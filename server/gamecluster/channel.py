@@ -84,6 +84,8 @@ class Channel:
     outbox: list[Sent]
     """What the running call has sent; taken after every call, dropped if it raises."""
     _rules: ClassVar[dict[str, Rule]] = {}
+    _is_own: ClassVar[bool] = False
+    """The cluster's, for topics that a game's developer can't have."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -134,6 +136,9 @@ class Channel:
     def presences(self) -> Presences:
         """Who is present on the topic, on all pods, as this call began: ``{key: {"metas": [{"phx_ref": …, **meta}]}}``."""
         return self.cluster.presences(self.topic)
+
+    def _entered(self) -> None:
+        """At the moment from which on broadcasts reach the client. What it pushes follows the join's answer."""
 
     def _kept(self) -> Kept:
         return Kept(self.recover, self.expire_seconds)
@@ -205,6 +210,11 @@ class ChannelRuntime:
     def let_in(self) -> LetIn | None:
         """What a client that has joined gets beside its response, at the moment from which on broadcasts reach it."""
         return self._recovery.let_in() if self._recovery is not None else None
+
+    def entered(self) -> Reaction:
+        """To be called at the moment from which on broadcasts reach the client."""
+        self.channel._entered()
+        return self._settle(None)
 
     def leave(self) -> Reaction | Running:
         return self._run(self.channel.leave)
@@ -324,7 +334,7 @@ def _check_class(cls: type[Channel]) -> None:
         raise DefinitionError(
             f"{who}.recover: expected a number of broadcasts, at most {MOST_RECOVERED}, got {cls.recover!r}"
         )
-    if cls.topic.split(":")[0] in ("game", "phoenix", "player"):
+    if cls.topic.split(":")[0] in ("game", "phoenix", "player") and not cls._is_own:
         raise DefinitionError(f"{who}.topic: {cls.topic!r} is the cluster's own")
     for name in ("push", "broadcast", "outbox", "cluster", "player", "track", "untrack", "presences"):
         if name in vars(cls):

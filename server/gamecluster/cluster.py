@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from .core import tracker
 from .core.effects import Presences
 from .core.events import Event
 from .core.messages import Broadcast, Fields, Incarnation
+from .facades.boards import BoardBackend, Leaderboard, RuleLeaderboard
 from .facades.caches import ChannelCache, RuleCache
 from .facades.memory import MemoryNames
 from .facades.names import ChannelNames, Enter, NamesBackend, RuleNames
+from .facades.notices import Notifications
 from .facades.singletons import ChannelSingleton, RuleSingleton
 from .rules import rejected
 from .services import Services
+from .services.standings import Standings
 from .services.stream_view import ChannelStream, RuleStream
 from .tracking import Groups, TrackerBackend
 
 ORIGIN = Incarnation("test-0_memory_1")
 
 
-class Backend(TrackerBackend, Protocol):
+class Backend(TrackerBackend, BoardBackend, Protocol):
     """A pod, as far as its Channels need it."""
 
     @property
@@ -72,6 +76,15 @@ class RuleCluster:
         """Numbered lines that are broadcast on ``topic`` and kept for a while."""
         return RuleStream(self._services.streams, self._services.ledger.rows, topic)
 
+    def leaderboard(self, name: str) -> RuleLeaderboard:
+        """Of this name (letters, digits and _ . : -); it begins with the first score."""
+        return RuleLeaderboard(self._services.boards, name)
+
+    def notify(self, player: str, body: Any) -> str:
+        """Tells a player, wherever connected, and keeps it for one who is not, for a week: 100 of them, then the oldest go.
+        ``body``: JSON, up to 8 KiB. Returns its id."""
+        return self._services.notices.tell(player, body)
+
 
 class Cluster:
     """In a Channel: what the leader must do is awaited, and raises Rejected if it can't be done; reads are of this pod's copy."""
@@ -81,6 +94,7 @@ class Cluster:
         self._endings: list[Callable[[], None]] = []
         self.enter: Enter | None = None
         self.groups = Groups(backend, self.at_end)
+        self.notifications = Notifications(backend)
         self.names = ChannelNames(backend, self)
 
     def singleton(self, name: str) -> ChannelSingleton:
@@ -98,6 +112,15 @@ class Cluster:
     def stream(self, topic: str) -> ChannelStream:
         """Numbered lines that are broadcast on ``topic`` and kept for a while."""
         return ChannelStream(self._backend.ask, self._backend.rows, topic)
+
+    def leaderboard(self, name: str) -> Leaderboard:
+        """Of this name (letters, digits and _ . : -); it begins with the first score."""
+        return Leaderboard(self._backend, name)
+
+    async def notify(self, player: str, body: Any) -> str:
+        """Tells a player, wherever connected, and keeps it for one who is not, for a week: 100 of them, then the oldest go.
+        ``body``: JSON, up to 8 KiB. Returns its id."""
+        return await self.notifications.notify(player, body)
 
     def at_end(self, then: Callable[[], None]) -> None:
         """Has it called when the client has left the topic, or is gone, after the Channel's own ``leave``."""
@@ -147,3 +170,7 @@ class MemoryBackend:
 
     def rows(self, table: str) -> Mapping[str, Fields]:
         return self._services.ledger.rows(table)
+
+    @property
+    def standings(self) -> Standings:
+        return Standings(self.rows, at_once=sys.maxsize)

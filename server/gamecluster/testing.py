@@ -146,6 +146,7 @@ class RoomPlay:
             for event, data in let_in.following:
                 self._receive([client], Push(event, data))
         self._deliver(client, reaction)
+        self._deliver(client, runtime.entered())
         return response
 
     def push(self, client: str, event: str, data: bytes | None = None, /, **payload: Any) -> Any:

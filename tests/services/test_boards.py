@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gamecluster.boards import RuleLeaderboard
+from gamecluster.facades.boards import RuleLeaderboard
 from gamecluster.core.messages import Fields, Incarnation, Op, Tables
 from gamecluster.core.replication import apply
 from gamecluster.rules import Rejected

@@ -37,10 +37,11 @@ def season_of(table: str) -> tuple[str, int]:
 
 
 class Standings:
-    """``rows``: of this pod's copy, committed."""
+    """``rows``: of this pod's copy, committed. ``at_once``: how long a board may be to be put in order without a pause."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, at_once: int = AT_ONCE) -> None:
         self._rows = rows
+        self._at_once = at_once
         self._rankings: dict[str, Ranking] = {}
         self._building: dict[str, Iterator[str]] = {}
 
@@ -89,7 +90,7 @@ class Standings:
 
     def _begin(self, table: str) -> Ranking:
         rows = self._rows(table)
-        if len(rows) <= AT_ONCE:
+        if len(rows) <= self._at_once:
             ranking = Ranking(rows)
         else:
             ranking = Ranking()

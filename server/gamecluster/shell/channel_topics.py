@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import assert_never
 
+from ..builtin import BUILT_IN
 from ..channel import Channel, ChannelRuntime, Publish, Push, Reaction, Track, Untrack
-from ..chat import Chat
 from ..cluster import Cluster
 from ..core.authority import PLAYERS
 from ..core.effects import Deliver
 from ..core.events import Published, Tracked, TrackerEnded, Untracked
-from ..core.messages import Position, Space
+from ..core.messages import Fields, Position, Space
+from ..facades.names import Said, Then
 from ..phoenix.codec import Data, NotBinary, encode_json
 from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
@@ -23,10 +25,6 @@ from .seat import Seat
 from .topics import Topics
 
 log = logging.getLogger("gamecluster.channels")
-
-
-BUILT_IN: tuple[type[Channel], ...] = (Chat,)
-"""What every cluster serves, after the application's own."""
 
 
 class ChannelTopics:
@@ -62,7 +60,9 @@ class ChannelTopics:
         except Unwelcome as error:
             self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
             return
-        seat = Seat(ChannelRuntime(channel_class, asked.topic, Cluster(self._backend), player=player))
+        cluster = Cluster(self._backend)
+        seat = Seat(ChannelRuntime(channel_class, asked.topic, cluster, player=player))
+        cluster.enter = partial(self._called_by_name, connection, seat, asked)
         connection.channels[asked.channel] = seat
         seat.run(lambda: seat.runtime.join(payload), lambda reaction: self._joined(connection, seat, asked, reaction))
 
@@ -125,6 +125,7 @@ class ChannelTopics:
         for event, payload in let_in.following if let_in is not None else ():
             self._push(connection, channel, topic, event, payload)
         self._send_outputs(connection, channel, topic, reaction)
+        self._send_outputs(connection, channel, topic, seat.runtime.entered())
         if channel in connection.channels:  # the client reads what it is sent
             self._presence.joined(topic, connection, channel)
 
@@ -136,18 +137,43 @@ class ChannelTopics:
     def _pushed(self, connection: Connection, seat: Seat, pushed: Pushed, reaction: Reaction) -> None:
         if reaction.error is not None:
             _log_crash(pushed.topic, pushed.event, reaction.error)
-            if not seat.is_gone:
-                seat.is_gone = True
-                seat.drop_waiting()
-                del connection.channels[pushed.channel]
-                self._end_tracking(connection, seat, pushed.channel, wanted=False)
-                self._unsubscribe(pushed.topic, connection, pushed.channel)
-                seat.runtime.ended()
-                self._perform(connection, connection.session.crash_topic(pushed.channel))
+            self._crash(connection, seat, pushed.channel, pushed.topic)
             return
         self._send_outputs(connection, pushed.channel, pushed.topic, reaction)
         reply = connection.session.reply(pushed.channel, pushed.ref, reaction.ok, reaction.response)
         self._perform(connection, reply)
+
+    def _crash(self, connection: Connection, seat: Seat, channel: int, topic: str) -> None:
+        if not seat.is_gone:
+            seat.is_gone = True
+            seat.drop_waiting()
+            del connection.channels[channel]
+            self._end_tracking(connection, seat, channel, wanted=False)
+            self._unsubscribe(topic, connection, channel)
+            seat.runtime.ended()
+            self._perform(connection, connection.session.crash_topic(channel))
+
+    def _called_by_name(
+        self, connection: Connection, seat: Seat, asked: JoinRequested, event: str, payload: Fields, then: Then
+    ) -> None:
+        """As if its client had pushed it, but for who is answered."""
+
+        def settle(reaction: Reaction) -> None:
+            if reaction.error is not None:
+                then(Said(False, reaction.response if isinstance(reaction.response, dict) else {}, reaction.error))
+                self._crash(connection, seat, asked.channel, asked.topic)
+                return
+            self._send_outputs(connection, asked.channel, asked.topic, reaction)
+            response = reaction.response
+            if isinstance(response, bytes):
+                then(Said(False, {"reason": "binary", "detail": "a call by name is answered with a dict"}))
+            else:
+                then(Said(reaction.ok, response))
+
+        if seat.is_full or seat.is_gone:
+            then(Said(False, {"reason": "overloaded" if seat.is_full else "unknown name"}))
+        else:
+            seat.run(lambda: seat.runtime.push(event, payload), settle)
 
     def _leave(self, connection: Connection, seat: Seat, channel: int, topic: str) -> None:
         def then(reaction: Reaction) -> None:
