@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
@@ -62,6 +64,30 @@ def _storage(text: str) -> str:
     if text == "memory:" or kind == "volume" or is_url:
         return text
     raise ValueError("memory:, volume:<folder>, redis://… or postgresql://…")
+
+
+def _pubsub(text: str) -> str:
+    kind, separator, _ = text.partition("://")
+    if text == "mesh" or (separator and kind in ("redis", "rediss", "postgresql", "postgres") and _has_server(text)):
+        return text
+    raise ValueError(
+        "mesh, redis://<host>:<port>, rediss://<host>:<port> or postgresql://<user>@<host>:<port>/<database>"
+    )
+
+
+def _has_server(url: str) -> bool:
+    """PostgreSQL's may name several, or a socket in its query."""
+    parts = urlsplit(url)
+    if parts.scheme.startswith("postgres"):
+        return bool(parts.netloc) or "host=" in parts.query
+    try:
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/]*@", "//…@", text)
 
 
 def _lease(text: str) -> str:
@@ -137,7 +163,11 @@ class Settings:
     takeover: bool = _variable(
         "whether replicas take over from a dead leader themselves (off: only the backstop does)", _switch, default=True
     )
-    pubsub: str = _variable("what carries broadcasts between nodes", _one_of("mesh"), default="mesh")
+    pubsub: str = _variable(
+        "what carries channels' broadcasts between nodes: `mesh` (the nodes themselves), `redis://…`, `rediss://…` or `postgresql://…`",
+        _pubsub,
+        default="mesh",
+    )
     storage: str = _variable(
         "where the GameState is kept beyond the pods' memory: `memory:` (nowhere), `volume:<folder>` (a folder of this node's own; "
         "without a name `storage` in its data folder), `redis://…` or `postgresql://…` (one for all nodes)",
@@ -183,7 +213,7 @@ class Settings:
             try:
                 values[f.name] = f.metadata["parse"](text)
             except ValueError as error:
-                raise ConfigurationError(f"{variable}={text!r}: expected {error}") from None
+                raise ConfigurationError(f"{variable}={_without_password(text)!r}: expected {error}") from None
         if "node" not in values:
             raise ConfigurationError(
                 f"{PREFIX}NODE is missing: give this node a name that is unique in the cluster, such as arena-0"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -87,6 +88,16 @@ def _children(parent: int) -> list[int]:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(int(stat.parent.name))
     return found
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """Not pytest's own: PostgreSQL's user must be able to enter it."""
+    with tempfile.TemporaryDirectory(prefix="gamecluster-") as name:
+        os.chmod(name, 0o755)
+        inner = Path(name) / "server"
+        inner.mkdir()
+        yield inner
 
 
 @contextmanager

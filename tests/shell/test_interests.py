@@ -89,6 +89,28 @@ def test_nobody_waits_for_a_peer_that_is_lost_or_silent() -> None:
     pod.interests.said(B, Noted(2))
 
 
+def test_one_who_left_while_waiting_takes_the_topic_from_nobody_else() -> None:
+    pod = Pod()
+    pod.interests.link_up(B)
+    pod.took()
+    pod.interests.want("room:1", lambda: pod.interests.want_no_more("room:1"))
+    pod.want("room:1")
+    pod.interests.said(B, Noted(1))
+    assert pod.joined == ["room:1"] and pod.took() == [(B, Wants(1, ["room:1"]))]
+    pod.interests.want_no_more("room:1")
+    assert pod.took() == [(B, WantsNoMore(["room:1"]))]
+
+
+def test_a_topic_that_all_left_while_waiting_is_wanted_no_more() -> None:
+    pod = Pod()
+    pod.interests.link_up(B)
+    pod.took()
+    for _ in range(2):
+        pod.interests.want("room:1", lambda: pod.interests.want_no_more("room:1"))
+    pod.interests.said(B, Noted(1))
+    assert pod.took() == [(B, Wants(1, ["room:1"])), (B, WantsNoMore(["room:1"]))]
+
+
 def test_a_peer_is_sent_everything_until_it_has_told_all_its_topics() -> None:
     pod = Pod()
     pod.interests.link_up(B)

@@ -7,13 +7,11 @@ import gc
 import logging
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.shell.stores import Server, postgresql_server, redis_server
+from tests.shell.stores import Server, postgresql_server, redis_server, server_folder
 
 from gamecluster.core.effects import Store
 from gamecluster.core.messages import Entry, Position, Tables, incarnation
@@ -29,25 +27,15 @@ SHARED = ("memory", "redis", "postgresql")
 SERVERS = ("redis", "postgresql")
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Not pytest's own: PostgreSQL's user must be able to enter it."""
-    with tempfile.TemporaryDirectory(prefix="gamecluster-") as name:
-        os.chmod(name, 0o755)
-        inner = Path(name) / "server"
-        inner.mkdir()
-        yield inner
-
-
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Server]:
-    with _folder() as folder, redis_server(folder) as server:
+    with server_folder() as folder, redis_server(folder) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[Server]:
-    with _folder() as folder, postgresql_server(folder) as server:
+    with server_folder() as folder, postgresql_server(folder) as server:
         yield server
 
 

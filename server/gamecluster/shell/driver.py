@@ -48,6 +48,7 @@ from ..core.effects import (
 )
 from ..core.events import (
     Event,
+    Published,
     RecordConflicted,
     RecordRead,
     RecordReadFailed,
@@ -65,10 +66,13 @@ from ..core.messages import Fields, Incarnation, Message, Op, Position, Record, 
 from ..core.tracker import Groups
 from ..core.view import ClusterView
 from ..errors import GameClusterError
+from ..services.standings import Standings
 from .calls import Calls
 from .interests import Interests
 from .lease import Lease, LeaseConflict
 from .metrics import Metrics
+from .pubsub import PubSub
+from .pubsub.mesh import MeshPubSub
 from .resume import History, missed
 from .storage import Storage
 from .storage.memory import MemoryStorage
@@ -151,6 +155,8 @@ class Driver:
         self.drained = asyncio.Event()
         self.calls = Calls(self.dispatch)
         self._followers: list[Callable[[list[Op] | None], None]] = []
+        self.standings = Standings(self.rows)
+        """All leaderboards, in order. ``standings.Order`` keeps them so."""
         self._node = node
         self._lease = lease
         self._storage = storage or MemoryStorage()
@@ -159,6 +165,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._mesh: PeerLinks
         self._hub: ClientHub
+        self._pubsub: PubSub
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._failure: asyncio.Future[None] = self._loop.create_future()
@@ -167,9 +174,11 @@ class Driver:
         self._reads_again = False
         self._ticked_at = self._loop.time()
 
-    def connect(self, mesh: PeerLinks, hub: ClientHub) -> None:
+    def connect(self, mesh: PeerLinks, hub: ClientHub, pubsub: PubSub | None = None) -> None:
+        """``pubsub`` None: the mesh."""
         self._mesh = mesh
         self._hub = hub
+        self._pubsub = pubsub or MeshPubSub(mesh, self.decide)
 
     # --- views
 
@@ -214,10 +223,10 @@ class Driver:
     # --- topics
 
     def want(self, topic: str, then: Callable[[], None]) -> None:
-        self._mesh.interests.want(topic, then)
+        self._pubsub.want(topic, then)
 
     def want_no_more(self, topic: str) -> None:
-        self._mesh.interests.want_no_more(topic)
+        self._pubsub.want_no_more(topic)
 
     @property
     def is_alive(self) -> bool:
@@ -234,7 +243,11 @@ class Driver:
         self._is_handling = True
         try:
             while self._events and not self._failure.done():
-                self._handle(self._events.popleft())
+                event = self._events.popleft()
+                if type(event) is Published:
+                    self._pubsub.publish(event)
+                else:
+                    self.decide(event)
         finally:
             self._is_handling = False
 
@@ -253,7 +266,8 @@ class Driver:
             for task in self._tasks:
                 task.cancel()
 
-    def _handle(self, event: Event) -> None:
+    def decide(self, event: Event) -> None:
+        """Has the node decide at once. Only for what ``dispatch`` has given to the pubsub: all else goes through ``dispatch``."""
         try:
             effects = self._node.handle(event, self._loop.time())
         except Exception as error:

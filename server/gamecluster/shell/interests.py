@@ -147,9 +147,14 @@ class Interests:
                 self._settle(number)
 
     def _settle(self, number: int) -> None:
-        asking = self._asking.pop(number)
-        del self._by_topic[asking.topic]
+        """The topic counts as waited for until the last one goes on: an earlier one may want it no more."""
+        asking = self._asking.get(number)
+        if asking is None:
+            return
         if asking.timer is not None:
             asking.timer.cancel()
-        for then in asking.then:
+        while asking.then:
+            then = asking.then.pop(0)
+            if not asking.then:
+                del self._asking[number], self._by_topic[asking.topic]
             then()

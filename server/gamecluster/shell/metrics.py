@@ -84,6 +84,17 @@ class Metrics:
             "Committed entries that no storage has yet (0 if none is set).",
             registry=r,
         )
+        self.pubsub_up = Gauge(
+            "gamecluster_pubsub_up",
+            "1 while broadcasts of other nodes reach this one, and its own reach them.",
+            registry=r,
+        )
+        self.pubsub_lost = Counter(
+            "gamecluster_pubsub_lost",
+            "Broadcasts that were not handed to the broker: too many waited, too old when it was back, or the link broke.",
+            ["why"],
+            registry=r,
+        )
         self._players = Gauge("gamecluster_players", "Players in the game, in the whole cluster.", registry=r)
         self._epoch = Gauge("gamecluster_epoch", "Epoch that this node follows or leads.", registry=r)
         self._is_leader = Gauge("gamecluster_is_leader", "1 on the node that holds the GameState.", registry=r)

@@ -45,8 +45,11 @@ from .lease import Lease, MemoryLease, open_lease
 from .mesh import Mesh
 from .metrics import Metrics
 from .opening import ShortWay
+from .pubsub import PubSub, open_pubsub
 from .sockets import Upgrade
+from .standings import follow
 from .storage import Storage, StorageError, kept_by, open_storage
+from .sweeper import sweep
 
 DRAIN_SECONDS = 20.0
 GOODBYE_SECONDS = 3
@@ -129,12 +132,14 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             patch_rate, fields = (runtime.patch_rate, runtime.fields()) if runtime else (0, {})
             hub = Hub(settings, driver, targets.channels, tokens, metrics, loop, patch_rate, fields)
             mesh = Mesh(settings, me, driver.dispatch)
-            driver.connect(mesh, hub)
+            pubsub = open_pubsub(settings, me, mesh, driver.decide, hub.deliver, metrics)
+            driver.connect(mesh, hub, pubsub)
             admin = make_admin(settings, driver, metrics, lambda: stop.ask("POST /drain"))
-            clients = make_app(settings, hub, driver.view)
+            follow(driver, hub, services.boards, loop)
+            clients = make_app(settings, hub, driver.view, driver)
             short_way = partial(ShortWay, make_door(settings, hub))
             servers = _server(clients, settings, http=short_way), _server(admin, settings)
-            parts = _Parts(driver, hub, mesh, metrics, *servers)
+            parts = _Parts(driver, hub, mesh, pubsub, metrics, *servers)
             log.info("%s: clients on %s:%d, admin on %d", me, settings.host, settings.port, settings.admin_port)
             try:
                 await parts.run(client_port, admin_port, stop)
@@ -200,11 +205,19 @@ class _Parts:
     """What runs side by side, and in which order it ends."""
 
     def __init__(
-        self, driver: Driver, hub: Hub, mesh: Mesh, metrics: Metrics, clients: uvicorn.Server, admin: uvicorn.Server
+        self,
+        driver: Driver,
+        hub: Hub,
+        mesh: Mesh,
+        pubsub: PubSub,
+        metrics: Metrics,
+        clients: uvicorn.Server,
+        admin: uvicorn.Server,
     ) -> None:
         self._driver = driver
         self._hub = hub
         self._mesh = mesh
+        self._pubsub = pubsub
         self._metrics = metrics
         self._servers = clients, admin
 
@@ -214,7 +227,9 @@ class _Parts:
                 background = [
                     tasks.create_task(self._driver.run()),
                     tasks.create_task(self._mesh.run()),
+                    tasks.create_task(self._pubsub.run()),
                     tasks.create_task(self._sweep()),
+                    tasks.create_task(sweep(self._driver)),
                 ]
                 ports = (client_port, admin_port)
                 serving = [
@@ -265,6 +280,7 @@ class _Parts:
         for server in self._servers:
             server.should_exit = True
         await asyncio.wait(serving, timeout=2 * GOODBYE_SECONDS)
+        await self._pubsub.flush()
 
 
 class _Server(uvicorn.Server):
