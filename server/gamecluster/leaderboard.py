@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .facades.boards import Leaderboard
 from .channel import Channel
 from .core.messages import Fields
+from .facades.boards import Leaderboard
 from .rules import Rejected, on
 from .services.boards import checked_limit
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gamecluster.facades.boards import RuleLeaderboard
 from gamecluster.core.messages import Fields, Incarnation, Op, Tables
 from gamecluster.core.replication import apply
+from gamecluster.facades.boards import RuleLeaderboard
 from gamecluster.rules import Rejected
 from gamecluster.services import Services
 from gamecluster.services import boards as module

@@ -19,9 +19,11 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.view import ClusterView
+from ..facades.boards import BoardBackend
 from ..phoenix.codec import ProtocolError, parse_vsn
 from ..settings import Settings
 from .clients import Hub
+from .leaderboards import add_leaderboards
 from .opening import Door, Entry, Opening
 from .sockets import DETACH
 
@@ -30,19 +32,28 @@ SUBPROTOCOL = "phoenix"
 TOKEN_SUBPROTOCOL = "base64url.bearer.phx."
 
 
-def make_app(settings: Settings, hub: Hub, view: Callable[[], ClusterView]) -> FastAPI:
+def make_app(
+    settings: Settings, hub: Hub, view: Callable[[], ClusterView], boards: BoardBackend | None = None
+) -> FastAPI:
     """The ASGI application; to be served with ``sockets.Upgrade`` as uvicorn's WebSocket protocol."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if path := own_path(settings.url):
         app.add_middleware(_Under, path=path)
 
-    @app.get("/servers")
-    async def servers(request: Request) -> Response:
+    def headers(request: Request) -> dict[str, str]:
+        """Pages of other origins may read the answer if they are listed."""
         origin = request.headers.get("origin")
         headers = {"Cache-Control": "no-store", "Vary": "Origin"}
         if origin is not None and is_allowed(origin, request.headers.get("host"), settings.allowed_origins):
             headers["Access-Control-Allow-Origin"] = origin
-        return JSONResponse({"servers": list_servers(view(), address_of(request))}, headers=headers)
+        return headers
+
+    @app.get("/servers")
+    async def servers(request: Request) -> Response:
+        return JSONResponse({"servers": list_servers(view(), address_of(request))}, headers=headers(request))
+
+    if boards is not None:
+        add_leaderboards(app, boards, headers)
 
     async def socket(websocket: WebSocket) -> None:
         headers, offered = websocket.headers, websocket.scope["subprotocols"]

@@ -154,6 +154,14 @@ class Hub:
         for connection in list(self._connections.values()):
             self._close(connection, RESTARTING, self._gone)
 
+    def has(self, topic: str) -> bool:
+        """A client is on it."""
+        return self._topics.has(topic)
+
+    def topics(self, beginning: str) -> list[str]:
+        """Those with a client whose names begin so."""
+        return self._topics.names(beginning)
+
     # --- from the node -----------------------------------------------------------------------------------------------
 
     def deliver(self, effect: Deliver) -> None:

@@ -30,6 +30,10 @@ class Topics:
     def has(self, topic: str) -> bool:
         return topic in self._groups
 
+    def names(self, beginning: str) -> list[str]:
+        """Topics with a client whose names begin so."""
+        return [topic for topic in self._groups if topic.startswith(beginning)]
+
     def has_compact(self, topic: str) -> bool:
         return any(compact for _, compact in self._groups.get(topic, ()))
 
