@@ -16,6 +16,7 @@ from .facades.memory import MemoryNames
 from .facades.names import ChannelNames, Enter, NamesBackend, RuleNames
 from .facades.notices import Notifications
 from .facades.singletons import ChannelSingleton, RuleSingleton
+from .facades.tickets import Tickets
 from .rules import rejected
 from .services import Services
 from .services.standings import Standings
@@ -95,6 +96,7 @@ class Cluster:
         self.enter: Enter | None = None
         self.groups = Groups(backend, self.at_end)
         self.notifications = Notifications(backend)
+        self.matchmaker = Tickets(backend)
         self.names = ChannelNames(backend, self)
 
     def singleton(self, name: str) -> ChannelSingleton:

@@ -19,6 +19,7 @@ from ..singleton import Singleton
 from .boards import Boards
 from .caches import Caches
 from .ledger import Ledger
+from .matchmaker import Matchmaker
 from .names import Names
 from .nonces import Nonces
 from .notices import Notices
@@ -50,9 +51,18 @@ class Services:
         self.notices = Notices(ledger, nonces, nonces.now)
         self.caches = Caches(ledger)
         self.singletons = Singletons(ledger, singletons, randomness, self._rule_cluster)
-        once = Once(ledger, self._run_other)
-        mine = (self.names, self.streams, self.boards, self.notices, nonces, self.caches, self.singletons, once)
-        self._all: Sequence[Service] = mine
+        self.matchmaker = Matchmaker(ledger, nonces.now)
+        self._all: Sequence[Service] = (
+            self.names,
+            self.streams,
+            self.boards,
+            self.notices,
+            self.caches,
+            self.singletons,
+            self.matchmaker,
+            nonces,
+            Once(ledger, self._run_other),
+        )
         self._by_name = {service.name: service for service in self._all}
         self._clock = wall_clock
         self._random = randomness
