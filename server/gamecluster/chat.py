@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .channel import Channel
-from .checks import Mismatch, got
+from .checks import got
 from .core.messages import Fields
 from .rules import Rejected, on
 from .services.stream_view import Kept
@@ -46,7 +46,8 @@ class Chat(Channel):
         author, body = self.author(), self.checked(body)
         if nonce is not None:
             if not 1 <= len(nonce) <= LONGEST_NONCE:
-                raise Mismatch(f"1 to {LONGEST_NONCE} characters", str(len(nonce)), "nonce")
+                detail = f"nonce: expected 1 to {LONGEST_NONCE} characters, got {len(nonce)}"
+                raise Rejected("bad payload", detail=detail)
             nonce = f"{author}/{nonce}"
         stream = self.cluster.stream(self.topic)
         kept = await stream.keep([(SAID, {"from": author, "body": body})], self._kept(), nonce)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 MOST_RECOVERED = 1_000
 MOST_BYTES = 1_048_576
 """Of what was missed, as JSON: more is as good as gone."""
-
-WallClock = Callable[[], float]
 
 
 class Asked(Struct, frozen=True):
@@ -44,12 +42,11 @@ class LetIn(Struct, frozen=True):
 
 
 class Recovery:
-    """One client's join of such a channel. ``wall_clock``: Unix seconds."""
+    """One client's join of such a channel."""
 
-    def __init__(self, channel: Channel, stream: ChannelStream, wall_clock: WallClock = time.time) -> None:
+    def __init__(self, channel: Channel, stream: ChannelStream) -> None:
         self._channel = channel
         self._stream = stream
-        self._clock = wall_clock
         self._asked: Asked | None = None
         self._own: tuple[int, int] | None = None
 
@@ -97,7 +94,7 @@ class Recovery:
         if stream.offset - asked.offset > self._channel.recover:
             return None
         missed = stream.shown_after(asked.offset)
-        oldest = (self._clock() - self._channel.recover_seconds) * 1000
+        oldest = (time.time() - self._channel.recover_seconds) * 1000
         if missed is None or (missed and missed[0]["at"] < oldest) or len(msgspec.json.encode(missed)) > MOST_BYTES:
             return None
         return missed

@@ -93,7 +93,7 @@ class Recovering:
     def _catch_up(self, topic: str, heard: _Heard, stream: StreamView) -> None:
         if (stream.epoch, stream.offset) == (heard.epoch, heard.offset):
             return
-        is_same = stream.epoch == heard.epoch and stream.offset > heard.offset
+        is_same = heard.epoch in ("", stream.epoch) and stream.offset > heard.offset
         missed = stream.shown_after(heard.offset) if is_same else None
         if missed is None:
             for (_, channel), connection in list(heard.clients.items()):
