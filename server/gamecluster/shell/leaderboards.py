@@ -1,7 +1,9 @@
 """``GET /leaderboards/<name>/top``, ``/around/<player>`` and ``/rank/<player>`` on the client port: what this pod's copy says.
 
-200 ``{"season", "entries": [{"rank", "player", "score"}]}``; of ``rank`` ``{"season", "rank", "player", "score"}``. Else
-``{"reason", "detail"}``: 400 for what can't be right, 404 for a leaderboard, season or player that there is not, 503 while a large one is put in order.
+======== ============================================================================================================
+200      ``{"season", "entries": [{"rank", "player", "score"}]}``; of ``rank`` ``{"season", "rank", "player", "score"}``
+else     ``{"reason", "detail"}``: 400 what can't be right, 404 no such leaderboard, season or score on it, 503 being put in order
+======== ============================================================================================================
 """
 
 from __future__ import annotations
