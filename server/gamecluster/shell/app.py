@@ -20,12 +20,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.view import ClusterView
 from ..facades.boards import BoardBackend
+from ..facades.tickets import Tickets
 from ..phoenix.codec import ProtocolError, parse_vsn
 from ..settings import Settings
 from .clients import Hub
 from .leaderboards import add_leaderboards
 from .opening import Door, Entry, Opening
 from .sockets import DETACH
+from .tickets import add_tickets
 
 SOCKET_PATH = "/socket/websocket"
 SUBPROTOCOL = "phoenix"
@@ -33,9 +35,13 @@ TOKEN_SUBPROTOCOL = "base64url.bearer.phx."
 
 
 def make_app(
-    settings: Settings, hub: Hub, view: Callable[[], ClusterView], boards: BoardBackend | None = None
+    settings: Settings,
+    hub: Hub,
+    view: Callable[[], ClusterView],
+    boards: BoardBackend | None = None,
+    tickets: Tickets | None = None,
 ) -> FastAPI:
-    """The ASGI application; to be served with ``sockets.Upgrade`` as uvicorn's WebSocket protocol."""
+    """The ASGI application; to be served with ``sockets.Upgrade`` as uvicorn's WebSocket protocol. ``tickets``: of a matchmaker."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if path := own_path(settings.url):
         app.add_middleware(_Under, path=path)
@@ -54,6 +60,8 @@ def make_app(
 
     if boards is not None:
         add_leaderboards(app, boards, headers)
+    if tickets is not None:
+        add_tickets(app, tickets, hub.player_of, headers)
 
     async def socket(websocket: WebSocket) -> None:
         headers, offered = websocket.headers, websocket.scope["subprotocols"]

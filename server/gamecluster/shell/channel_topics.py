@@ -56,7 +56,7 @@ class ChannelTopics:
         assert channel_class is not None, "the session asks for topics that are served only"
         try:
             payload = checked(asked.payload)
-            player = read_player(payload, connection.token, self._tokens, self._stay)
+            player = self.player_of(payload, connection.token)
         except Unwelcome as error:
             self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
             return
@@ -90,6 +90,10 @@ class ChannelTopics:
             seat.drop_waiting()
             if seat.is_in:
                 self._leave(connection, seat, left.channel, left.topic)
+
+    def player_of(self, payload: Fields, connection_token: str | None) -> str | None:
+        """Raises Unwelcome."""
+        return read_player(payload, connection_token, self._tokens, self._stay)
 
     def _stay(self, player: str) -> str | None:
         row = self._backend.rows(PLAYERS).get(player)

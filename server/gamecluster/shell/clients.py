@@ -144,6 +144,10 @@ class Hub:
             self._counted = len(self._connections)
             self._backend.dispatch(ConnectionsCounted(self._counted))
 
+    def player_of(self, token: str) -> str | None:
+        """Whose token it is. Raises Unwelcome."""
+        return self._channels.player_of({"token": token}, None)
+
     def turn_away(self, reason: str) -> None:
         """This pod is about to go: nobody new is let in; who is here stays until ``close_all``."""
         self._gone = reason
