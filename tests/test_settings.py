@@ -65,6 +65,11 @@ def test_other_variables_and_empty_ones_are_of_no_account() -> None:
         ("TAKEOVER", "maybe", "on or off"),
         ("LOG_FORMAT", "xml", "text or json"),
         ("PUBSUB", "smoke", "mesh"),
+        ("PUBSUB", "redis:", "redis://<host>:<port>"),
+        ("PUBSUB", "redis://", "redis://<host>:<port>"),
+        ("PUBSUB", "redis://broker:port/0", "redis://<host>:<port>"),
+        ("PUBSUB", "amqp://broker", "mesh, redis://"),
+        ("PUBSUB", "postgresql:///game", "postgresql://<user>@<host>:<port>/<database>"),
         ("LIMIT_FRAME_BYTES", "12", "a whole number from 128"),
     ],
 )
@@ -73,6 +78,29 @@ def test_a_wrong_value_is_named_with_what_would_be_right(name: str, value: str, 
         read(**{name: value})
     assert str(raised.value).startswith(f"{PREFIX}{name}={value!r}: expected ")
     assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize("password", ["pass", "p@ss", "p:a?s#s"])
+def test_a_password_in_a_wrong_value_is_not_told(password: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        read(PUBSUB=f"amqp://alice:{password}@broker/0")
+    assert password not in str(raised.value) and "alice" not in str(raised.value)
+    assert "'amqp://…@broker/0'" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://broker",
+        "rediss://:secret@broker:6380/1",
+        "redis://[::1]:6379",
+        "postgresql://game@a:1,b:2/game",
+        "postgres://game@db/x?sslmode=require",
+        "postgresql:///game?host=/run/postgresql",
+    ],
+)
+def test_every_way_to_name_a_broker_is_taken(url: str) -> None:
+    assert read(PUBSUB=url).pubsub == url
 
 
 @pytest.mark.parametrize(

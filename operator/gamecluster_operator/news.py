@@ -127,8 +127,7 @@ def stalled(previous: Object, current: Object, generation: int) -> Iterator[News
     """What stands in the way, each time that it changes."""
     before, now = condition(previous, "Stalled"), condition(current, "Stalled")
     if now and now["status"] == "True" and (not before or before.get("message") != now["message"]):
-        reason = "InvalidSpec" if now["reason"] in ("InvalidSpec", "NotSupported") else str(now["reason"])
-        yield News(reason, str(now["message"]), f"{generation}/{now['message']}", warning=True)
+        yield News(str(now["reason"]), str(now["message"]), f"{generation}/{now['message']}", warning=True)
 
 
 def has_new_leader(previous: Object, current: Object) -> bool:

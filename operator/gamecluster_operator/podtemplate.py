@@ -189,8 +189,16 @@ def environment(cluster: GameCluster) -> list[Object]:
         *(_variable(name, valueFrom={"fieldRef": {"fieldPath": path}}) for name, path in fields.items()),
         *(_variable(name, value=str(value)) for name, value in values.items() if value != ""),
         _variable("ADMIN_TOKEN", valueFrom=token),
+        *_pubsub(cluster),
         *_storage(cluster),
     ]
+
+
+def _pubsub(cluster: GameCluster) -> list[Object]:
+    if cluster.pubsub.type == "Mesh":
+        return []
+    secret = {"name": cluster.pubsub.secret, "key": cluster.pubsub.key}
+    return [_variable("PUBSUB", valueFrom={"secretKeyRef": secret})]
 
 
 def _storage(cluster: GameCluster) -> list[Object]:

@@ -1,7 +1,7 @@
 """The GameCluster as people write it, parsed into values, and what of it can't be done, in words that say what can.
 
-The schema in ``crds/`` has checked types and bounds before anything gets here. What is left are choices that this version
-accepts but does not build; and, where a schema of another version let it through, plain nonsense (``SpecError``).
+The schema in ``crds/`` has checked types, bounds and what goes together before anything gets here. What is left is what the schema
+of another version let through: choices that can't be done (``Problem``), and plain nonsense (``SpecError``).
 """
 
 from __future__ import annotations
@@ -45,6 +45,15 @@ class Storage:
     type: str = "Memory"
     size: str = "1Gi"
     class_name: str = ""
+    secret: str = ""
+    key: str = "url"
+
+
+@dataclass(frozen=True)
+class PubSub:
+    """``secret``, ``key``: where the URL of Redis or PostgreSQL is."""
+
+    type: str = "Mesh"
     secret: str = ""
     key: str = "url"
 
@@ -110,6 +119,7 @@ class GameCluster:
     expose: Expose = Expose()
     autoscaling: Autoscaling | None = None
     limits: Limits = Limits()
+    pubsub: PubSub = PubSub()
     storage: Storage = Storage()
     allowed_origins: tuple[str, ...] = ()
     presence_grace_milliseconds: int = 500
@@ -149,6 +159,7 @@ def parse(body: Object) -> GameCluster:
             frame_bytes=limits.integer("frameBytes", 65_536),
             connections_per_pod=limits.integer("connectionsPerPod", 10_000),
         ),
+        pubsub=_pubsub(spec.group("pubsub")),
         storage=_storage(spec.group("storage")),
         allowed_origins=spec.texts("allowedOrigins"),
         presence_grace_milliseconds=spec.integer("presenceGraceMilliseconds", 500),
@@ -186,6 +197,11 @@ def _autoscaling(group: _Fields) -> Autoscaling | None:
     )
 
 
+def _pubsub(group: _Fields) -> PubSub:
+    secret = group.group("secretRef")
+    return PubSub(group.text("type", "Mesh"), secret.text("name", ""), secret.text("key", "url"))
+
+
 def _storage(group: _Fields) -> Storage:
     secret = group.group("secretRef")
     return Storage(
@@ -202,24 +218,16 @@ NOTHING_TO_SLEEP_IN = (
     "or make one with storage.type Volume, Redis or PostgreSQL"
 )
 
-BUILT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("pubsub.type", ("Mesh",), "broadcasts travel over the pods' own mesh"),
-)
-"""Fields whose schema says more than this version does: the values that work, and what they mean."""
-
 
 def problems(body: Object) -> list[Problem]:
-    """What this version can't do of a spec, each with what works instead."""
-    found = []
-    for path, works, meaning in BUILT:
-        value: Any = body.get("spec") or {}
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None and value not in works:
-            choices = " or ".join(str(choice) for choice in works)
-            found.append(Problem("NotSupported", f"spec.{path}: {value} is not built yet; use {choices} ({meaning})"))
+    """What can't be done of a spec, each with what would be right. The schema says most of it when the spec is applied."""
     spec = body.get("spec") or {}
-    return [*found, *_storage_problems(spec), *_expose_problems(spec), *_autoscaling_problems(spec)]
+    return [
+        *_pubsub_problems(spec),
+        *_storage_problems(spec),
+        *_expose_problems(spec),
+        *_autoscaling_problems(spec),
+    ]
 
 
 def _expose_problems(spec: Object) -> list[Problem]:
@@ -238,6 +246,14 @@ def _autoscaling_problems(spec: Object) -> list[Problem]:
         return []
     advice = "raise the one, or lower the other (minReplicas is 3 if it is not given)"
     return [Problem("InvalidSpec", f"spec.autoscaling.maxReplicas is below minReplicas; {advice}")]
+
+
+def _pubsub_problems(spec: Object) -> list[Problem]:
+    pubsub = spec.get("pubsub") or {}
+    kind = pubsub.get("type") or "Mesh"
+    if kind == "Mesh" or (pubsub.get("secretRef") or {}).get("name"):
+        return []
+    return [Problem("InvalidSpec", f"spec.pubsub.secretRef.name is missing: the Secret with the URL of {kind}")]
 
 
 def _storage_problems(spec: Object) -> list[Problem]:

@@ -38,7 +38,7 @@ class Limits(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 
 
 class Pubsub(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    type: Literal["Mesh"] = "Mesh"
+    type: Literal["Mesh", "Redis", "PostgreSQL"] = "Mesh"
     secret_ref: Anything = {}
 
 
@@ -155,7 +155,7 @@ def _plainer(what: str, where: str) -> str:
         "spec.gameState.durability": "expected Memory or Storage",
         "spec.gameState.onTotalLoss": "expected Restore or Reset",
         "spec.gameState.aloneWithoutApi": "expected Stop or Continue",
-        "spec.pubsub.type": "expected Mesh: no other is built yet",
+        "spec.pubsub.type": "expected Mesh, Redis or PostgreSQL",
         "spec.storage.type": "expected Memory, Volume, Redis or PostgreSQL",
     }
     if where.startswith("spec.targets[") and ", got" not in what:

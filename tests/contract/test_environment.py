@@ -146,6 +146,19 @@ def test_an_incarnation_is_read_as_it_was_written(ordinal: int, uid: Any, boot: 
     assert (record.name_of(who), record.uid_of(who), record.boot_of(who)) == (f"arena-{ordinal}", str(uid), boot)
 
 
+@pytest.mark.parametrize(
+    ("kind", "url"), [("Redis", "rediss://:pw@redis.db.svc:6380/0"), ("PostgreSQL", "postgresql://u:pw@db.db.svc/game")]
+)
+def test_a_broker_is_read_from_its_secret(kind: str, url: str) -> None:
+    wanted = {"type": kind, "secretRef": {"name": "broker", "key": "address"}}
+    told = environment(pubsub=wanted)
+    assert told["GAMECLUSTER_PUBSUB"] == "the address of broker"
+    assert settings.Settings.from_env({**told, "GAMECLUSTER_PUBSUB": url}).pubsub == url
+    named = environment(pubsub={"type": kind, "secretRef": {"name": "broker"}})
+    assert named["GAMECLUSTER_PUBSUB"] == "the url of broker"
+    assert "GAMECLUSTER_PUBSUB" not in environment(pubsub={"type": "Mesh"})
+
+
 def test_a_volume_is_where_the_server_looks_for_it() -> None:
     made = container(storage={"type": "Volume"}, gameState={"durability": "Storage"})
     read = settings.Settings.from_env(environment(storage={"type": "Volume"}, gameState={"durability": "Storage"}))

@@ -77,6 +77,10 @@ def test_the_gamecluster_is_found_among_other_documents() -> None:
         (HEAD + "spec: {targets: [1]}", ["spec.targets[0]: expected str, got int"]),
         (HEAD + "spec: {targets: ['m:C'], storage: {type: Disk}}", ["spec.storage.type: expected Memory, Volume"]),
         (
+            HEAD + "spec: {targets: ['m:C'], pubsub: {type: Kafka}}",
+            ["spec.pubsub.type: expected Mesh, Redis or Postgre"],
+        ),
+        (
             HEAD + "spec: {targets: ['m:C'], gameState: {durability: Always}}",
             ["spec.gameState.durability: expected Memory or Storage"],
         ),

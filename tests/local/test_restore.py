@@ -111,6 +111,22 @@ def test_every_node_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert made(tmp_path, STORAGE="volume:").node_environment(0, range(2))["GAMECLUSTER_STORAGE"] == "volume:"
 
 
+def test_a_manifest_with_a_broker_needs_its_address(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "apiVersion: gamecluster.dev/v1alpha1\nkind: GameCluster\nmetadata: {name: a}\n"
+        "spec: {targets: ['m:C'], pubsub: {type: PostgreSQL, secretRef: {name: r}}}\n"
+    )
+    arguments = {"nodes": 1, "port": 4000, "data": tmp_path, "restart": True}
+    with pytest.raises(
+        ConfigurationError, match=r"spec\.pubsub\.type is PostgreSQL.*GAMECLUSTER_PUBSUB to postgresql://"
+    ):
+        plan.make((), file, environment={}, **arguments)
+    url = "postgresql://127.0.0.1:1/x"
+    begun = plan.make((), file, environment={"GAMECLUSTER_PUBSUB": url}, **arguments)
+    assert begun.node_environment(0, range(1))["GAMECLUSTER_PUBSUB"] == url
+
+
 def test_a_manifest_with_a_server_needs_its_address(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(

@@ -267,19 +267,21 @@ async def test_one_that_is_being_deleted_takes_nothing_over() -> None:
 # --- specs that can't be done -----------------------------------------------------------------------------------------
 
 
-async def test_a_spec_that_is_not_built_says_what_works_and_makes_nothing() -> None:
+async def test_a_spec_that_can_not_be_done_says_what_is_missing_and_makes_nothing() -> None:
     world = World(pubsub={"type": "Redis"})
     await world.look()
     assert world.kube.names("StatefulSet") == set()
-    assert world.condition("Stalled") == ("True", "NotSupported")
-    assert "spec.pubsub.type" in world.message("Stalled") and "use Mesh" in world.message("Stalled")
+    assert world.condition("Stalled") == ("True", "InvalidSpec")
+    assert "spec.pubsub.secretRef.name is missing" in world.message("Stalled") and "of Redis" in world.message(
+        "Stalled"
+    )
     assert world.events == ["InvalidSpec"]
     world.edit(pubsub={"type": "Mesh"})
     await world.look()
     assert world.condition("Stalled")[0] == "False"
 
 
-async def test_a_changed_spec_that_is_not_built_leaves_the_game_alone() -> None:
+async def test_a_changed_spec_that_can_not_be_done_leaves_the_game_alone() -> None:
     world = World()
     await world.play()
     before = world.kube.one("StatefulSet", "arena")["metadata"]["resourceVersion"]

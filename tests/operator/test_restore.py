@@ -82,10 +82,11 @@ def test_the_pods_are_told_of_the_storage(storage: dict[str, Any]) -> None:
     ("wrong", "says"),
     [
         ({"storage": {"type": "PostgreSQL"}}, "spec.storage.secretRef.name is missing"),
+        ({"pubsub": {"type": "Redis"}}, "spec.pubsub.secretRef.name is missing: the Secret with the URL of Redis"),
         ({"gameState": {"durability": "Storage"}}, "set spec.storage.type"),
     ],
 )
-def test_a_storage_that_can_not_be_reached_or_is_not_there_is_told(wrong: dict[str, Any], says: str) -> None:
+def test_a_storage_or_broker_that_can_not_be_reached_or_is_not_there_is_told(wrong: dict[str, Any], says: str) -> None:
     (problem,) = spec.problems(game_cluster(**wrong))
     assert problem.reason == "InvalidSpec" and says in problem.message
 

@@ -38,9 +38,9 @@ SITUATIONS: dict[str, tuple[Observed, Situation]] = {
         replace(PLAYING, record=Record(12, None, 1004, (), True)),
         Situation(lost=(A, B, C), leading=False),
     ),
-    "not-supported": (
+    "invalid-spec": (
         Observed(),
-        Situation(Problem("NotSupported", "spec.storage.type: Redis is not built yet; use Memory")),
+        Situation(Problem("InvalidSpec", "spec.storage.secretRef.name is missing: the Secret with the URL of Redis")),
     ),
     "shrinking": (
         PLAYING,

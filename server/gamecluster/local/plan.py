@@ -142,11 +142,12 @@ def make(
     }
     allowed = [part for part in shared.get(PREFIX + "ALLOWED_ORIGINS", "").split(",") if part]
     shared[PREFIX + "ALLOWED_ORIGINS"] = ",".join([*allowed, *_own_origins(port)])
-    if read and read.spec.storage.type in ("Redis", "PostgreSQL") and not shared.get(PREFIX + "STORAGE"):
-        raise ConfigurationError(
-            f"{file}: spec.storage.type is {read.spec.storage.type}, whose address is in a Secret on Kubernetes: "
-            f"set {PREFIX}STORAGE to {read.spec.storage.type.lower()}://… here"
-        )
+    for field, kind in (("pubsub", read.spec.pubsub.type), ("storage", read.spec.storage.type)) if read else ():
+        if kind in ("Redis", "PostgreSQL") and not shared.get(PREFIX + field.upper()):
+            raise ConfigurationError(
+                f"{file}: spec.{field}.type is {kind}, whose address is in a Secret on Kubernetes: "
+                f"set {PREFIX}{field.upper()} to {kind.lower()}://… here"
+            )
     restores = read is None or read.spec.game_state.on_total_loss != "Reset"
     plan = Plan(name=name, count=count, port=port, data=folder, environment=shared, restart=restart, restores=restores)
     Settings.from_env(plan.node_environment(0, range(count)))

@@ -360,14 +360,13 @@ def test_wrong(game: Game) -> None:
         ({"replicas": -1}, "spec.replicas"),
         ({"targets": ["nonsense"]}, "spec.targets"),
         ({"gameState": {"suspectAfterMilliseconds": 5000}}, "at least four times"),
+        ({"pubsub": {"type": "Redis"}}, "spec.pubsub.secretRef"),
     ):
         with pytest.raises(AssertionError, match=said):
             game.apply(**spec)
-    game.apply(pubsub={"type": "Redis"})
-    until(lambda: game.condition("Stalled"), ("True", "NotSupported"))
-    wait_for(lambda: game.told("InvalidSpec"), "the event InvalidSpec")
     game.apply(template={"spec": {"containers": [{"name": "server", "ports": [{"containerPort": 99999999}]}]}})
     until(lambda: game.condition("Stalled"), ("True", "Refused"))
+    wait_for(lambda: game.told("Refused"), "the event Refused")
     game.apply()
     until(lambda: game.condition("Stalled")[0], "False")
 
