@@ -368,7 +368,7 @@ def test_who_stood_still_itself_sends_nobody_away() -> None:
     mesh.cut(mesh.pods["a"], mesh.pods["b"])
     mesh.lose_socket("b", by=2)
     mesh.now += 2.0
-    mesh.pods["b"].tracker.ticked(mesh.now, 2.0, lambda *_: None)
+    mesh.pods["b"].tracker.ticked(mesh.now, 10.0, lambda *_: None)
     mesh.end_turn(mesh.pods["b"])
     assert mesh.pods["b"].keys() == {"ann", "bob"}
     mesh.run(GRACE + TICK)

@@ -18,6 +18,7 @@ from gamecluster.core.node import Node, Seen
 from gamecluster.core.past import Past
 from gamecluster.core.replication import Log, Replication
 from gamecluster.core.seal import Sealing
+from gamecluster.core.tracker import Tracker
 from gamecluster_operator import backstop, restore
 from gamecluster_operator.record import Record as OperatorsRecord
 
@@ -440,6 +441,16 @@ def only_the_leader_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Node, "_has_to_store", property(lambda self: self.is_leader))
 
 
+def lost_deltas_stay_lost(patch: pytest.MonkeyPatch) -> None:
+    """Who has missed something of who is where asks nobody."""
+    patch.setattr(Tracker, "_ask", lambda self, peer, owner, now: [])
+
+
+def the_dead_stay(patch: pytest.MonkeyPatch) -> None:
+    """Who was on a pod that was lost is shown for ever."""
+    patch.setattr(Tracker, "_forget", lambda self, peer, owner: None)
+
+
 def _match(replication: Replication, peer: Any) -> int:
     copy = replication._copies.get(peer)
     return copy.match.seq if copy is not None and copy.match is not None else 0
@@ -490,5 +501,7 @@ MUTANTS = (
     Mutant("answers outlive the stay", Family.leaving, answers_outlive_the_stay, ("stay",)),
     Mutant("any connection leaves", Family.leaving, any_connection_leaves, ("I5", "stay")),
     Mutant("any connection moves", Family.leaving, any_connection_moves, ("I5", "stay"), first=190),
+    Mutant("lost deltas stay lost", Family.presence, lost_deltas_stay_lost, ("presence",)),
+    Mutant("the dead stay", Family.presence, the_dead_stay, ("presence",)),
     Mutant("the grace goes on", Family.leaving, the_grace_goes_on, ("I5", "stay")),
 )

@@ -80,6 +80,7 @@ def _run(world: World) -> Result:
     probes = [_add(world, _probe(world, f"probe{index}")) for index in range(len(world.living()))]
     ask_every_pod(world, probes)
     check_end(world)
+    world.crowd.check()
     if plan.seed % 10 == 0:
         check_nothing_happens(world)
     return Result(
@@ -122,6 +123,7 @@ def quieten(world: World, trouble: Trouble) -> None:
         world.operator.quieten()
     for client in world.clients:
         client.stop()
+    world.crowd.quieten()
 
 
 def converge(world: World) -> None:

@@ -37,6 +37,7 @@ from gamecluster_operator.labels import pod_name
 
 from . import invariants, loss
 from .clients import Answered, Client
+from .crowd import Crowd
 from .games import CounterGame, GuestBook
 from .invariants import Ledger, Violated
 from .lease import VACANT, LeaseApi
@@ -101,6 +102,7 @@ class World:
             weather.loss, weather.doubling = 0.02, 0.02
         self.network = Network(self, Random(f"{plan.seed}/network"), weather)
         self.lease = LeaseApi(self, Random(f"{plan.seed}/lease"), self._landed, plan.flaky)
+        self.crowd = Crowd(self, Random(f"{plan.seed}/crowd"), plan.tracks)
         self.operator: Operator | None = None
         if plan.operator is not None:
             self.operator = Operator(self, Random(f"{plan.seed}/operator"), plan.operator)
@@ -359,7 +361,9 @@ class World:
                     owner.lost()
             case do.Drained():
                 self._drained(life)
-            case do.Deliver() | do.DeliverRows() | do.PresenceChanged() | do.Say():
+            case do.PresenceChanged():
+                self.crowd.told(life, effect)
+            case do.Deliver() | do.DeliverRows() | do.Say():
                 pass
             case _:
                 assert_never(effect)

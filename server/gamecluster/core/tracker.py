@@ -256,7 +256,7 @@ class Tracker:
         ``silent_since``: when a linked peer was last heard, if it is suspected.
         """
         if stalled:
-            self._excuse(stalled)
+            self._excuse(stalled, now)
         for entry in [entry for entry, since in self._lingering.items() if now - since >= self._grace]:
             self._end_mine(entry, None)
         for peer, owner in list(self._owners.items()):
@@ -266,12 +266,13 @@ class Tracker:
             if owner.lost_at is not None and now - owner.lost_at >= self._grace:
                 self._forget(peer, owner)
 
-    def _excuse(self, stalled: float) -> None:
-        for entry in self._lingering:
-            self._lingering[entry] += stalled
+    def _excuse(self, stalled: float, now: float) -> None:
+        """What was lost only when this pod went on has its grace from then."""
+        for entry, since in self._lingering.items():
+            self._lingering[entry] = min(since + stalled, now)
         for owner in self._owners.values():
             if owner.lost_at is not None:
-                owner.lost_at += stalled
+                owner.lost_at = min(owner.lost_at + stalled, now)
 
     def _lose(self, owner: Owner, since: float) -> None:
         if owner.lost_at is None:
