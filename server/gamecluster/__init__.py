@@ -2,5 +2,6 @@
 
 from .channel import Channel
 from .game import Entity, Game, Player, Rejected, Table, on
+from .singleton import Singleton
 
-__all__ = ["Channel", "Entity", "Game", "Player", "Rejected", "Table", "on"]
+__all__ = ["Channel", "Entity", "Game", "Player", "Rejected", "Singleton", "Table", "on"]

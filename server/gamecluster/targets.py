@@ -14,20 +14,24 @@ from types import ModuleType
 from .channel import Channel
 from .errors import ConfigurationError
 from .game import Game
+from .singleton import Singleton
 
 
 @dataclass(frozen=True)
 class Targets:
-    """``game`` is the GameState's class, if there is one; a topic goes to the first of ``channels`` that matches."""
+    """``game`` is the GameState's class, if there is one; a topic goes to the first of ``channels`` that matches, a name to the first of
+    ``singletons``."""
 
     game: type[Game] | None
     channels: tuple[type[Channel], ...]
+    singletons: tuple[type[Singleton], ...] = ()
 
 
 def load(targets: Sequence[str]) -> Targets:
     """Imports what ``targets`` name. Raises ConfigurationError that says what is wrong with which."""
     game: tuple[str, type[Game]] | None = None
     channels: list[type[Channel]] = []
+    singletons: list[type[Singleton]] = []
     for target in targets:
         found = _class(target)
         if issubclass(found, Game):
@@ -36,13 +40,16 @@ def load(targets: Sequence[str]) -> Targets:
                     f"{game[0]} and {target} are both Games: a cluster has one GameState; rooms hold others"
                 )
             game = target, found
+        elif issubclass(found, Singleton):
+            singletons.append(found)
         else:
             channels.append(found)
-    _check_topics(channels)
-    return Targets(game[1] if game else None, tuple(dict.fromkeys(channels)))
+    _check_distinct("topic", [(channel.topic, channel) for channel in channels])
+    _check_distinct("name", [(singleton.name, singleton) for singleton in singletons])
+    return Targets(game[1] if game else None, tuple(dict.fromkeys(channels)), tuple(dict.fromkeys(singletons)))
 
 
-def _class(target: str) -> type[Game] | type[Channel]:
+def _class(target: str) -> type[Game] | type[Channel] | type[Singleton]:
     place, separator, name = target.rpartition(":")
     if not separator or not place or not name.isidentifier():
         raise ConfigurationError(
@@ -51,13 +58,14 @@ def _class(target: str) -> type[Game] | type[Channel]:
     module = _file(target, Path(place)) if place.endswith(".py") else _module(target, place)
     found = getattr(module, name, None)
     if found is None:
-        there = ", ".join(_suitable(module)) or "no Game or Channel at all"
+        there = ", ".join(_suitable(module)) or "no Game, Channel or Singleton at all"
         raise ConfigurationError(f"{target}: there is no {name} in {place}; there is: {there}")
-    if not isinstance(found, type) or not issubclass(found, (Game, Channel)) or found in (Game, Channel):
+    if not _is_suitable(found):
         raise ConfigurationError(
-            f"{target}: {name} is not a class derived from gamecluster.Game or gamecluster.Channel"
+            f"{target}: {name} is not a class derived from gamecluster.Game, gamecluster.Channel or gamecluster.Singleton"
         )
-    return found
+    suitable: type[Game] | type[Channel] | type[Singleton] = found
+    return suitable
 
 
 def _file(target: str, path: Path) -> ModuleType:
@@ -110,18 +118,19 @@ def _broken(target: str, error: BaseException) -> ConfigurationError:
 
 
 def _suitable(module: ModuleType) -> list[str]:
-    return sorted(
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, (Game, Channel)) and value not in (Game, Channel)
-    )
+    return sorted(name for name, value in vars(module).items() if _is_suitable(value))
 
 
-def _check_topics(channels: Sequence[type[Channel]]) -> None:
-    by_topic: dict[str, type[Channel]] = {}
-    for channel in channels:
-        other = by_topic.setdefault(channel.topic, channel)
-        if other is not channel:
+def _is_suitable(value: object) -> bool:
+    bases = (Game, Channel, Singleton)
+    return isinstance(value, type) and issubclass(value, bases) and value not in bases
+
+
+def _check_distinct(what: str, found: Sequence[tuple[str, type]]) -> None:
+    known: dict[str, type] = {}
+    for name, one in found:
+        other = known.setdefault(name, one)
+        if other is not one:
             raise ConfigurationError(
-                f"{other.__name__} and {channel.__name__} both have the topic {channel.topic!r}: only one can answer"
+                f"{other.__name__} and {one.__name__} both have the {what} {name!r}: only one can answer"
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .channel import Channel, ChannelRuntime, Publish, Push, Reaction, Running, Track, Untrack
@@ -14,13 +15,21 @@ from .cluster import Cluster, MemoryBackend
 from .core.effects import Presences
 from .core.events import Joined, Tracked, TrackerEnded, Untracked
 from .core.messages import Broadcast, Fields, Op, Space, Tables
+from .facades.names import Said
 from .game import Game, Outcome, Rejected, Runtime
 from .services import Services
+from .singleton import Singleton
 
 __all__ = ["Play", "RoomPlay", "play", "room"]
 
 
-def play(game_class: type[Game], *, seed: int = 0, tables: Tables | None = None) -> Play:
+def play(
+    game_class: type[Game],
+    *,
+    seed: int = 0,
+    tables: Tables | None = None,
+    singletons: Sequence[type[Singleton]] = (),
+) -> Play:
     """A game without a cluster::
 
         arena = play(Arena)
@@ -28,12 +37,14 @@ def play(game_class: type[Game], *, seed: int = 0, tables: Tables | None = None)
         arena.move("p1", "move", dx=1, dy=0)
         assert arena.tables["ships"]["p1"]["x"] > 0
 
-    ``seed`` is that of ``self.random``; ``tables`` is a state to begin from.
+    ``seed`` is that of ``self.random``; ``tables`` is a state to begin from; ``singletons``: the classes that ``self.cluster`` has.
     """
-    return Play(game_class, seed, tables or {})
+    return Play(game_class, seed, tables or {}, singletons)
 
 
-def room(channel_class: type[Channel], topic: str, *, players: bool = False) -> RoomPlay:
+def room(
+    channel_class: type[Channel], topic: str, *, players: bool = False, singletons: Sequence[type[Singleton]] = ()
+) -> RoomPlay:
     """One topic of a channel, without a cluster::
 
         chat = room(Room, "room:1")
@@ -43,15 +54,18 @@ def room(channel_class: type[Channel], topic: str, *, players: bool = False) -> 
         assert chat.received["bob"] == [("shout", {"body": "hello"})]
 
     The names of the clients are yours to choose. ``players``: they are ``self.player``, as if everyone had a token.
+    ``singletons``: the classes that ``self.cluster`` has.
     """
-    return RoomPlay(channel_class, topic, players)
+    return RoomPlay(channel_class, topic, players, singletons)
 
 
 class Play:
     """One game being played. A refusal raises Rejected, a failing rule its own exception; neither changes anything."""
 
-    def __init__(self, game_class: type[Game], seed: int, tables: Tables) -> None:
-        self.services = Services(time.time, random.Random(seed))
+    def __init__(
+        self, game_class: type[Game], seed: int, tables: Tables, singletons: Sequence[type[Singleton]] = ()
+    ) -> None:
+        self.services = Services(time.time, random.Random(seed), singletons)
         """What ``self.cluster`` works on."""
         self._runtime = Runtime(game_class, random.Random(seed), services=self.services, raise_errors=True)
         self._runtime.load(tables)
@@ -103,9 +117,11 @@ class Play:
 class RoomPlay:
     """Several clients on one topic, each with a name. A refusal raises Rejected, a failing method its own exception."""
 
-    def __init__(self, channel_class: type[Channel], topic: str, players: bool) -> None:
+    def __init__(
+        self, channel_class: type[Channel], topic: str, players: bool, singletons: Sequence[type[Singleton]] = ()
+    ) -> None:
         self._class, self._topic, self._players = channel_class, topic, players
-        self.services = Services(time.time, random.Random(0))
+        self.services = Services(time.time, random.Random(0), singletons)
         """What ``self.cluster`` works on; shared by all clients."""
         self._backend = MemoryBackend(self.services)
         self._clients: dict[str, ChannelRuntime] = {}
@@ -128,14 +144,18 @@ class RoomPlay:
         """Gives the response: a dict, or bytes."""
         if client in self._clients:
             raise ValueError(f"{client} has joined already")
+        cluster = Cluster(self._backend)
         runtime = ChannelRuntime(
             self._class,
             self._topic,
-            Cluster(self._backend),
+            cluster,
             player=client if self._players else None,
             raise_errors=True,
         )
+        cluster.enter = partial(self._called_by_name, client, runtime)
         reaction = _now(runtime.join(_as_received(payload)))
+        if not reaction.ok:
+            runtime.ended()
         response = _accepted(reaction)
         self._deliver_said()
         self._clients[client] = runtime
@@ -155,6 +175,13 @@ class RoomPlay:
         response = _accepted(reaction)
         self._deliver(client, reaction)
         return response
+
+    def _called_by_name(
+        self, client: str, runtime: ChannelRuntime, event: str, payload: Fields, then: Callable[[Said], None]
+    ) -> None:
+        reaction = _now(runtime.push(event, payload))
+        self._deliver(client, reaction)
+        then(Said(reaction.ok, json_object(reaction.response)))
 
     def leave(self, client: str) -> None:
         runtime = self._client(client)

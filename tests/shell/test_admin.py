@@ -11,7 +11,7 @@ import pytest
 from tests.shell.fakes import VIEW, node_view
 
 from gamecluster.core.events import Event, HandOffRequested
-from gamecluster.core.messages import Position, Tables
+from gamecluster.core.messages import Fields, Position, Tables
 from gamecluster.core.tracker import Groups
 from gamecluster.core.view import ClusterView, Status
 from gamecluster.settings import Settings
@@ -36,6 +36,9 @@ class FakeDriver:
 
     def groups(self) -> Groups:
         return {"guards": [("arena-1", "ann"), ("arena-2", "bob")], "made": []}
+
+    def rows(self, table: str) -> dict[str, Fields]:
+        return {"$names": {"npc:7": {"pod": "arena-1_uid_2", "id": "1"}}}[table]
 
     def view(self) -> ClusterView:
         return self.shown
@@ -95,7 +98,7 @@ async def test_state_names_groups_and_rooms(admin: Admin) -> None:
     assert (await admin.http.get("/state")).json() == {"epoch": 7, "seq": 40, "state": {"ships": {"p1": {"x": 1.5}}}}
     members = [{"node": "arena-1", "member": "ann"}, {"node": "arena-2", "member": "bob"}]
     assert (await admin.http.get("/groups")).json() == {"groups": {"guards": members, "made": []}}
-    for path, answer in {"/names": {"names": {}}, "/rooms": {"rooms": {}}}.items():
+    for path, answer in {"/names": {"names": {"npc:7": {"node": "arena-1"}}}, "/rooms": {"rooms": {}}}.items():
         assert (await admin.http.get(path)).json() == answer
 
 

@@ -35,12 +35,14 @@ from gamecluster.core.events import (
     RecordWritten,
     Ticked,
 )
-from gamecluster.core.messages import HandOffTo, Incarnation, Message, Position, Record, Tables
+from gamecluster.core.messages import HandOffTo, Incarnation, Message, Position, Record, Tables, incarnation
+from gamecluster.core.replication import Log
 from gamecluster.core.view import ClusterView
 from gamecluster.shell import driver as module
 from gamecluster.shell.driver import Driver, NodeFailed, tick_seconds
 from gamecluster.shell.lease import LeaseConflict, LeaseUnanswered, OnRecord
 from gamecluster.shell.metrics import Metrics
+from gamecluster.shell.questions import Questions
 
 PEER = Incarnation("arena-1_u_1")
 RECORD = Record(7, PEER, 3, (PEER,))
@@ -48,6 +50,9 @@ RECORD = Record(7, PEER, 3, (PEER,))
 
 class ScriptedNode:
     """Answers each kind of event with the effects it was given; records what it was told."""
+
+    me = incarnation("arena-0", "uid", 1)
+    log = Log()
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -85,6 +90,7 @@ class Neighbours:
     def __init__(self) -> None:
         self.calls: list[Any] = []
         self.on_call: Callable[[Any], None] = lambda call: None
+        self.questions = Questions(asyncio.get_running_loop().call_later, lambda peer, said: None)
 
     def send(self, peer: Incarnation, message: Message) -> None:
         self._called((peer, message))

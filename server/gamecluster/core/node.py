@@ -208,6 +208,10 @@ class Node:
     def groups(self) -> Groups:
         return self._tracker.groups()
 
+    def reachable(self, now: float) -> list[Incarnation]:
+        """Peers that are linked and not suspected."""
+        return [peer for peer in self._members.linked() if not self._members.suspected(peer, now)]
+
     @property
     def is_ready(self) -> bool:
         """In the mesh and caught up: what a client asks of this pod will be done."""

@@ -13,7 +13,7 @@ from .service import Service
 
 TABLE = "$names"
 TOPIC = "$names"
-"""Of what rules send to holders: every pod gets it with the entry, and the one that has a handler of that ``id`` takes it."""
+"""Of what rules send to holders: every pod gets it with the entry, and the one whose handler it names takes it."""
 LONGEST = 200
 
 
@@ -50,7 +50,7 @@ class Names(Service):
         """Of a rule, to whoever holds the name now; False: nobody does, and nothing is sent."""
         row = self._ledger.rows(TABLE).get(name)
         if row is not None:
-            self._ledger.broadcast(TOPIC, event, {"name": name, "id": row["id"], "payload": payload})
+            self._ledger.broadcast(TOPIC, event, {"name": name, **row, "payload": payload})
         return row is not None
 
     def pods(self) -> set[Incarnation]:

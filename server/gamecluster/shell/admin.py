@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -12,9 +12,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from ..core.events import Event, HandOffRequested
-from ..core.messages import Position, Tables
+from ..core.messages import Fields, Position, Tables
 from ..core.tracker import Groups
 from ..core.view import ClusterView
+from ..facades.names import held_by
+from ..services.names import TABLE as NAMES
 from ..settings import Settings
 from .metrics import CONTENT_TYPE, Metrics
 
@@ -36,6 +38,8 @@ class Backend(Protocol):
     def visible_tables(self) -> Tables: ...
 
     def groups(self) -> Groups: ...
+
+    def rows(self, table: str) -> Mapping[str, Fields]: ...
 
     def view(self) -> ClusterView: ...
 
@@ -94,7 +98,7 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
 
     @app.get("/names")
     async def names() -> Response:
-        return JSONResponse({"names": {}})
+        return JSONResponse({"names": {name: {"node": node} for name, node in held_by(backend.rows(NAMES)).items()}})
 
     @app.get("/groups")
     async def groups() -> Response:

@@ -22,7 +22,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol, assert_never
 
 from ..core.durability import Kept
@@ -66,13 +66,17 @@ from ..core.messages import Fields, Incarnation, Message, Op, Position, Record, 
 from ..core.tracker import Groups
 from ..core.view import ClusterView
 from ..errors import GameClusterError
+from ..services.names import TOPIC as NAMES_TOPIC
 from ..services.standings import Standings
 from .calls import Calls
+from .held_names import HeldNames
 from .interests import Interests
 from .lease import Lease, LeaseConflict
 from .metrics import Metrics
+from .pods import Pods
 from .pubsub import PubSub
 from .pubsub.mesh import MeshPubSub
+from .questions import Questions
 from .resume import History, missed
 from .storage import Storage
 from .storage.memory import MemoryStorage
@@ -106,6 +110,9 @@ class StateMachine(Protocol):
     @property
     def log(self) -> History: ...
 
+    @property
+    def is_leader(self) -> bool: ...
+
     def handle(self, event: Event, now: float) -> list[Effect]: ...
 
     def position(self) -> Position: ...
@@ -118,12 +125,17 @@ class StateMachine(Protocol):
 
     def view(self) -> ClusterView: ...
 
+    def reachable(self, now: float) -> list[Incarnation]: ...
+
 
 class PeerLinks(Protocol):
     """``mesh.Mesh``."""
 
     @property
     def interests(self) -> Interests: ...
+
+    @property
+    def questions(self) -> Questions: ...
 
     def send(self, peer: Incarnation, message: Message) -> None: ...
 
@@ -153,6 +165,7 @@ class Driver:
         self, node: StateMachine, lease: Lease, metrics: Metrics, tick_rate: int = 0, storage: Storage | None = None
     ) -> None:
         self.drained = asyncio.Event()
+        self.pods: Pods
         self.calls = Calls(self.dispatch)
         self._followers: list[Callable[[list[Op] | None], None]] = []
         self.standings = Standings(self.rows)
@@ -179,6 +192,7 @@ class Driver:
         self._mesh = mesh
         self._hub = hub
         self._pubsub = pubsub or MeshPubSub(mesh, self.decide)
+        self.pods = Pods(self, mesh.questions)
 
     # --- views
 
@@ -198,8 +212,29 @@ class Driver:
     # --- the cluster's services
 
     @property
+    def is_leader(self) -> bool:
+        return self._node.is_leader
+
+    @property
     def node(self) -> str:
         return name_of(self._node.me)
+
+    @property
+    def me(self) -> Incarnation:
+        return self._node.me
+
+    @property
+    def names(self) -> HeldNames:
+        return self.pods.names
+
+    def ask_once(self, service: str, verb: str, args: Fields) -> Awaitable[Fields]:
+        return self.pods.sessions.ask_once(service, verb, args)
+
+    def everywhere(self, epoch: int, seq: int) -> Awaitable[Fields]:
+        return self.pods.progress.everywhere(epoch, seq)
+
+    def reachable(self) -> list[Incarnation]:
+        return self._node.reachable(self._loop.time())
 
     def ask(self, service: str, verb: str, args: Fields) -> asyncio.Future[Fields]:
         return self.calls.ask(service, verb, args)
@@ -292,6 +327,8 @@ class Driver:
                 self._tell_followers(ops)
             case DeliverPatch():
                 self._hub.deliver_patch(effect)
+            case Deliver(topic) if topic == NAMES_TOPIC:
+                self.pods.names.delivered(effect)
             case Deliver():
                 self._hub.deliver(effect)
             case DeliverState():

@@ -23,10 +23,11 @@ from ..errors import ConfigurationError
 from ..settings import Settings
 from .discovery import AddressBook, discover, is_address
 from .handshake import Greeting, Handshake
-from .interests import Interest, Interests
+from .interests import Interests
 from .keys import read_key
-from .mesh_link import MESSAGE_LIMIT_BYTES, Address, Link
+from .mesh_link import MESSAGE_LIMIT_BYTES, Address, Aside, Link
 from .mesh_links import DUPLICATE, ITSELF, LinkTable
+from .questions import Answered, Question, Questions
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Mesh:
         self._waiting: list[Link] = []
         self._is_turn_ending = False
         self.interests = Interests(lambda seconds, then: self._loop.call_later(seconds, then), self._tell)
+        self.questions = Questions(lambda seconds, then: self._loop.call_later(seconds, then), self._tell)
 
     async def run(self) -> None:
         """Listens, dials and tends the links until cancelled. Raises ConfigurationError if the port can't be had."""
@@ -170,10 +172,12 @@ class Mesh:
         if before.ended:
             log.info("%s has ended: its pod greets as %s", before.ended, peer.incarnation)
             self.interests.link_down(before.ended)
+            self.questions.link_changed(before.ended)
             self._on_event(LinkDown(before.ended, f"its pod has begun a new life, {peer.incarnation}"))
         log.info("link to %s at %s:%d (%s)", peer.incarnation, *address, "dialled" if link.dialled else "accepted")
         link.gossip(self._addresses_but(peer.incarnation))
         self.interests.link_up(peer.incarnation)
+        self.questions.link_changed(peer.incarnation)
         self._on_event(LinkUp(peer.incarnation, peer.url, peer.revision))
 
     def link_said(self, link: Link, messages: list[Message]) -> None:
@@ -187,10 +191,13 @@ class Mesh:
         for address in addresses:
             self._book.learn(address, self._loop.time())
 
-    def link_wants(self, link: Link, interests: list[Interest]) -> None:
+    def link_said_aside(self, link: Link, asides: list[Aside]) -> None:
         assert link.peer is not None
-        for interest in interests:
-            self.interests.said(link.peer.incarnation, interest)
+        for aside in asides:
+            if isinstance(aside, Question | Answered):
+                self.questions.said(link.peer.incarnation, aside)
+            else:
+                self.interests.said(link.peer.incarnation, aside)
 
     def link_waits(self, link: Link) -> None:
         self._waiting.append(link)
@@ -205,6 +212,7 @@ class Mesh:
             log.info("no link to %s any more: %s", link.peer.incarnation, reason)
             self._book.lost(link.peer.incarnation, self._loop.time())
             self.interests.link_down(link.peer.incarnation)
+            self.questions.link_changed(link.peer.incarnation)
             self._on_event(LinkDown(link.peer.incarnation, reason))
 
     # --- inside
@@ -298,9 +306,9 @@ class Mesh:
         """Of those linked now: hearsay is not passed on, so a dead address dies out."""
         return [view.address for view in self.peers() if view.incarnation != peer]
 
-    def _tell(self, peer: Incarnation, interest: Interest) -> None:
+    def _tell(self, peer: Incarnation, aside: Aside) -> None:
         if (link := self._table.get(peer)) is not None:
-            link.tell(interest)
+            link.tell(aside)
 
     def _encoded(self, message: Message) -> bytes:
         """Encodes a message once, though it may go to every peer; it is forgotten at the turn's end."""

@@ -1,7 +1,7 @@
 """One TCP connection of the mesh: framing, handshake, sealed batches. What it means is decided by its owner.
 
 On the wire every frame is a u32 length (big endian) and a body: the handshake's in clear, then sealed ones whose first byte
-tells the kind. A batch is a MessagePack array of messages, all that was sent in one turn of the loop: one seal, one write. Interests too.
+tells the kind. A batch is a MessagePack array of messages, all that was sent in one turn of the loop: one seal, one write. Asides too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from ..core.messages import Message
 from .handshake import FRAME_BYTES_AT_MOST, Greeting, Handshake, HandshakeFailed, SealBroken, State
 from .interests import Interest
+from .questions import Answered, Question
 
 MEBIBYTE = 1024 * 1024
 FRAME_LIMIT_BYTES = 64 * MEBIBYTE
@@ -23,14 +24,18 @@ BATCH_BYTES = MEBIBYTE
 """A batch is closed when it is this long."""
 MESSAGE_LIMIT_BYTES = FRAME_LIMIT_BYTES - 64
 
-ACCEPTED, MESSAGES, ADDRESSES, INTERESTS = 0, 1, 2, 3
+ACCEPTED, MESSAGES, ADDRESSES, ASIDES = 0, 1, 2, 3
 
 Address = tuple[str, int]
 """IP address and port."""
 
+Aside = Interest | Question | Answered
+"""What pods say to each other that is no decision's business."""
+ASIDES_OF_A_FRAME = 64
+
 _messages = msgspec.msgpack.Decoder(list[Message])
 _addresses = msgspec.msgpack.Decoder(list[Address])
-_interests = msgspec.msgpack.Decoder(list[Interest])
+_asides = msgspec.msgpack.Decoder(list[Aside])
 
 
 class Owner(Protocol):
@@ -41,7 +46,7 @@ class Owner(Protocol):
     def link_up(self, link: Link, peer: Greeting) -> None: ...
     def link_said(self, link: Link, messages: list[Message]) -> None: ...
     def link_gossiped(self, link: Link, addresses: list[Address]) -> None: ...
-    def link_wants(self, link: Link, interests: list[Interest]) -> None: ...
+    def link_said_aside(self, link: Link, asides: list[Aside]) -> None: ...
     def link_waits(self, link: Link) -> None:
         """Something is to be sent: call ``flush`` at the end of the loop's turn."""
 
@@ -69,7 +74,7 @@ class Link(asyncio.Protocol):
         self._received = bytearray()
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
-        self._interests: list[Interest] = []
+        self._asides: list[Aside] = []
 
     @property
     def peer(self) -> Greeting | None:
@@ -93,12 +98,12 @@ class Link(asyncio.Protocol):
         if self._outgoing_bytes > UNSENT_LIMIT_BYTES:
             self._cut_unsent()
 
-    def tell(self, interest: Interest) -> None:
+    def tell(self, aside: Aside) -> None:
         """Leaves with the messages of this turn."""
         if self.is_closed:
             return
         self._wait()
-        self._interests.append(interest)
+        self._asides.append(aside)
 
     def gossip(self, addresses: list[Address]) -> None:
         self._write(self._sealed(ADDRESSES, msgspec.msgpack.encode(addresses)))
@@ -193,8 +198,8 @@ class Link(asyncio.Protocol):
             self._owner.link_said(self, _messages.decode(body))
         elif kind == ADDRESSES and self.is_up:
             self._owner.link_gossiped(self, _addresses.decode(body))
-        elif kind == INTERESTS and self.is_up:
-            self._owner.link_wants(self, _interests.decode(body))
+        elif kind == ASIDES and self.is_up:
+            self._owner.link_said_aside(self, _asides.decode(body))
         elif kind == ACCEPTED and not self.is_up:
             self._come_up()
         else:
@@ -211,18 +216,19 @@ class Link(asyncio.Protocol):
 
     def _wait(self) -> None:
         """Before something is queued: the first of a turn has all of it leave at the turn's end."""
-        if not (self._outgoing or self._interests):
+        if not (self._outgoing or self._asides):
             self._owner.link_waits(self)
 
     def flush(self) -> None:
         """Writes all that is queued, in one piece."""
         messages, self._outgoing, self._outgoing_bytes = self._outgoing, [], 0
-        interests, self._interests = self._interests, []
-        if self.is_closed or not (messages or interests):
+        asides, self._asides = self._asides, []
+        if self.is_closed or not (messages or asides):
             return
         frames: list[bytes] = []
-        if interests:
-            frames.append(self._sealed(INTERESTS, msgspec.msgpack.encode(interests)))
+        for start in range(0, len(asides), ASIDES_OF_A_FRAME):
+            some = asides[start : start + ASIDES_OF_A_FRAME]
+            frames.append(self._sealed(ASIDES, msgspec.msgpack.encode(some)))
         batch: list[bytes] = []
         length = 0
         for message in messages:
@@ -252,7 +258,7 @@ class Link(asyncio.Protocol):
         self.is_closed = True
         self._received.clear()
         self._outgoing.clear()
-        self._interests.clear()
+        self._asides.clear()
         if not self.settled.done():
             self.settled.set_result(reason)
         self._owner.link_lost(self, reason)

@@ -17,7 +17,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,9 @@ from ..core.messages import Incarnation, Record
 from ..core.node import Node, NodeConfig
 from ..core.view import StorageState
 from ..errors import ConfigurationError, GameClusterError
+from ..facades.tickets import Tickets
 from ..game import Runtime
+from ..matchmaking import Matchmaker
 from ..services import Services
 from ..settings import Settings
 from ..targets import Targets, load
@@ -42,6 +44,7 @@ from .incarnation import release, this_incarnation
 from .joins import Tokens
 from .keys import player_key
 from .lease import Lease, MemoryLease, open_lease
+from .matchmaking import Matching
 from .mesh import Mesh
 from .metrics import Metrics
 from .opening import ShortWay
@@ -120,7 +123,7 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             contextlib.closing(listen(settings.host, settings.port, "GAMECLUSTER_PORT")) as client_port,
             contextlib.closing(listen(settings.host, settings.admin_port, "GAMECLUSTER_ADMIN_PORT")) as admin_port,
         ):
-            services = Services(time.time, random.SystemRandom())
+            services = Services(time.time, random.SystemRandom(), targets.singletons)
             runtime = Runtime(targets.game, random.Random(), services=services) if targets.game else None
             storage = open_storage(settings)
             lease = await begin_alone(me, storage) if not settings.lease else open_lease(settings)
@@ -136,10 +139,13 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             driver.connect(mesh, hub, pubsub)
             admin = make_admin(settings, driver, metrics, lambda: stop.ask("POST /drain"))
             follow(driver, hub, services.boards, loop)
-            clients = make_app(settings, hub, driver.view, driver)
+            rules = next((c for c in targets.channels if issubclass(c, Matchmaker)), None)
+            tickets = Tickets(driver) if rules else None
+            clients = make_app(settings, hub, driver.view, driver, tickets)
+            background = [sweep(driver), *([Matching(driver, rules, time.time).run()] if rules else [])]
             short_way = partial(ShortWay, make_door(settings, hub))
             servers = _server(clients, settings, http=short_way), _server(admin, settings)
-            parts = _Parts(driver, hub, mesh, pubsub, metrics, *servers)
+            parts = _Parts(driver, hub, mesh, pubsub, metrics, background, *servers)
             log.info("%s: clients on %s:%d, admin on %d", me, settings.host, settings.port, settings.admin_port)
             try:
                 await parts.run(client_port, admin_port, stop)
@@ -211,6 +217,7 @@ class _Parts:
         mesh: Mesh,
         pubsub: PubSub,
         metrics: Metrics,
+        background: Sequence[Coroutine[Any, Any, None]],
         clients: uvicorn.Server,
         admin: uvicorn.Server,
     ) -> None:
@@ -219,6 +226,7 @@ class _Parts:
         self._mesh = mesh
         self._pubsub = pubsub
         self._metrics = metrics
+        self._background = background
         self._servers = clients, admin
 
     async def run(self, client_port: socket.socket, admin_port: socket.socket, stop: Stop) -> None:
@@ -229,7 +237,7 @@ class _Parts:
                     tasks.create_task(self._mesh.run()),
                     tasks.create_task(self._pubsub.run()),
                     tasks.create_task(self._sweep()),
-                    tasks.create_task(sweep(self._driver)),
+                    *map(tasks.create_task, self._background),
                 ]
                 ports = (client_port, admin_port)
                 serving = [
