@@ -22,6 +22,7 @@ const NOT_NOW = new Set([
   "overloaded",
   "rate limited",
   "stalled",
+  "timed out",
   "timeout",
   "unknown",
 ]);
@@ -31,6 +32,7 @@ export function isNotNow(reason) {
 }
 
 const MOST_PENDING = 128;
+const PAUSE_MILLISECONDS = 100; // at least, before something is pushed once more
 
 /**
  * One topic on the socket.
@@ -47,9 +49,15 @@ export class Channel {
   #params;
   #wire;
   #listeners = new Listeners();
+  #gone = new Listeners();
   #pending = new Map();
   #joinRef = null;
   #settleFirst;
+  #at = null; // {epoch, offset} of the newest broadcast, on a topic that keeps them
+  #last = Promise.resolve(); // of what is pushed once
+  #unanswered = 0;
+  #waiting = new Set(); // for the join: {resolve, reject}
+  #ended = null;
   onOther = () => {};
   onClosed = () => {};
   onError = () => {};
@@ -80,9 +88,29 @@ export class Channel {
     });
   }
 
+  /**
+   * Pushes, and repeats that until it is answered, with the same `nonce`, over lost connections too: for events that take a nonce, such as a
+   * chat's `say`. One at a time, in order.
+   */
+  pushOnce(event, payload = {}) {
+    if (this.#unanswered >= MOST_PENDING) return Promise.reject(new Refusal("too many unanswered pushes"));
+    this.#unanswered += 1;
+    const sent = { nonce: crypto.randomUUID(), ...payload };
+    const answer = this.#last.then(() => this.#untilAnswered(event, sent)).finally(() => {
+      this.#unanswered -= 1;
+    });
+    this.#last = answer.catch(() => {});
+    return answer;
+  }
+
+  /** Broadcasts were missed that are not kept any more: called with the response of the join that said so. Returns what ends it. */
+  onGone(callback) {
+    return this.#gone.add("gone", callback);
+  }
+
   leave() {
     this.#request("phx_leave", {});
-    this.disconnected();
+    this.end("left");
     this.onLeft();
   }
 
@@ -111,14 +139,32 @@ export class Channel {
   received(joinRef, ref, event, payload) {
     if (joinRef !== null && joinRef !== this.#joinRef) return; // of an earlier join
     if (event === "phx_reply") this.#replied(ref, payload);
-    else if (event === "phx_close") this.#ended(this.onClosed);
-    else if (event === "phx_error") this.#ended(this.onError);
+    else if (event === "phx_close") {
+      this.end("closed");
+      this.onClosed();
+    } else if (event === "phx_error") {
+      this.disconnected();
+      this.onError();
+    } else if (!this.#isNew(payload)) return;
     else if (!this.#listeners.tell(event, payload)) this.onOther(event, payload);
   }
 
   disconnected() {
     this.isJoined = false;
     this.expire(0);
+  }
+
+  /** It is not joined again. */
+  end(reason) {
+    this.#ended ??= reason;
+    this.disconnected();
+    this.refused(new Refusal(this.#ended));
+  }
+
+  /** It was not let in, for a reason that will hold: nothing waits for that any more. */
+  refused(refusal) {
+    for (const { reject } of this.#waiting) reject(refusal);
+    this.#waiting.clear();
   }
 
   /** Gives up what has waited for so long. */
@@ -136,15 +182,64 @@ export class Channel {
       const answered = (ok, response) => {
         clearTimeout(timer);
         this.isJoined = ok;
+        if (ok) this.#recover(response);
         settle(ok, response);
+        if (ok) this.#wakeWaiting();
       };
       const lost = () => {
         clearTimeout(timer);
         reject(new Refusal("unknown"));
       };
       this.#pending.set(this.#joinRef, { answered, lost, since: performance.now() });
-      this.#wire.send([this.#joinRef, this.#joinRef, this.topic, "phx_join", this.#params()]);
+      const payload = this.#at ? { ...this.#params(), recover: this.#at } : this.#params();
+      this.#wire.send([this.#joinRef, this.#joinRef, this.topic, "phx_join", payload]);
     });
+  }
+
+  /** On a topic that keeps its broadcasts, a join says where it begins, and what was missed since the last one. */
+  #recover(response) {
+    const { epoch, offset, recovered, missed } = response?.recovery ?? {};
+    if (!Number.isInteger(offset)) return;
+    const isBack = this.#at !== null;
+    if (isBack && recovered) {
+      for (const { event, payload } of missed) if (this.#isNew(payload)) this.#listeners.tell(event, payload);
+    }
+    this.#at = { epoch, offset };
+    if (isBack && !recovered) this.#gone.tell("gone", response);
+  }
+
+  /** False for a broadcast that the page was told. */
+  #isNew(payload) {
+    const { epoch, offset } = payload ?? {};
+    if (this.#at === null || !Number.isInteger(offset) || typeof epoch !== "string") return true;
+    if (epoch === this.#at.epoch && offset <= this.#at.offset) return false;
+    this.#at = { epoch, offset };
+    return true;
+  }
+
+  async #untilAnswered(event, payload) {
+    for (;;) {
+      await this.#untilJoined();
+      try {
+        return await this.push(event, payload);
+      } catch (refusal) {
+        if (!isNotNow(refusal.reason)) throw refusal;
+      }
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS * (1 + Math.random())));
+    }
+  }
+
+  #untilJoined() {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) reject(new Refusal(this.#ended));
+      else if (this.isJoined) resolve();
+      else this.#waiting.add({ resolve, reject });
+    });
+  }
+
+  #wakeWaiting() {
+    for (const { resolve } of this.#waiting) resolve();
+    this.#waiting.clear();
   }
 
   #request(event, payload) {
@@ -157,11 +252,6 @@ export class Channel {
     const waiting = this.#pending.get(ref);
     this.#pending.delete(ref);
     waiting?.answered(status === "ok", response ?? {});
-  }
-
-  #ended(callback) {
-    this.disconnected();
-    callback();
   }
 }
 

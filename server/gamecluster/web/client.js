@@ -13,6 +13,7 @@ import { Copy, Moves } from "./game.js";
 import { Identity } from "./identity.js";
 
 export { Refusal };
+export { Presence } from "./presence.js";
 
 /** Joins the game and stays in it until `close()` or `leave()`. Options: see `Client`. */
 export function connect(options = {}) {
@@ -110,10 +111,10 @@ export class Client {
     });
   }
 
-  /** Another topic (chat, …) over the same socket. It is joined again after each reconnect. */
+  /** Another topic (chat, …) over the same socket. It is joined again after each reconnect. `params`: or a function, asked at each join. */
   channel(topic, params = {}) {
     if (this.#channels.has(topic)) throw new Error(`topic ${topic} has a channel already`);
-    const channel = new Channel(topic, () => params, this.#wire);
+    const channel = new Channel(topic, typeof params === "function" ? params : () => params, this.#wire);
     channel.onLeft = channel.onClosed = () => this.#channels.delete(topic);
     channel.onError = () => this.#openLater(channel);
     this.#channels.set(topic, channel);
@@ -232,7 +233,9 @@ export class Client {
     try {
       await channel.open(this.#options.joinMilliseconds);
     } catch (refusal) {
-      if (isNotNow(refusal.reason)) this.#openLater(channel);
+      const isStale = refusal.reason === "bad token" && this.#game && !this.#isPlaying; // the game's join brings another
+      if (isNotNow(refusal.reason) || isStale) this.#openLater(channel);
+      else channel.refused(refusal);
     }
   }
 
@@ -357,7 +360,7 @@ export class Client {
     if (this.#isDone) return;
     this.#isDone = true;
     this.#stop(status, reason);
-    for (const channel of this.#channels.values()) channel.disconnected();
+    for (const channel of this.#channels.values()) channel.end(status);
     this.#session?.close();
     this.#wake();
   }
