@@ -6,6 +6,9 @@ SEEDS ?= 200
 N ?= 100
 MINUTES ?= 10
 CLUSTERS ?= 1000
+timeless = tests/contract tests/core tests/operator tests/phoenix tests/simulation
+patient = tests/local tests/shell $(wildcard tests/test_*.py) \
+  $(foreach n,asleep bad_input changed_game check early_stop players supervisor,tests/process/test_$(n).py)
 scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e tests play check | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
@@ -30,10 +33,23 @@ check: setup ## style, types, the imports' laws, scripts, and the chart's copy o
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(scripts); else echo "shellcheck is not installed: scripts are not checked"; fi
 
 test: setup ## all tests that need no cluster
-	$(bin)/python -m pytest tests --ignore tests/operator/apiserver
+	$(bin)/python -m pytest tests --ignore tests/operator/apiserver --ignore tests/operator/exposed
+
+timeless: setup ## those of them that look at no clock: whatever runs beside them
+	$(bin)/python -m pytest $(timeless) --ignore tests/operator/apiserver --ignore tests/operator/exposed
+
+patient: setup ## those that wait for something, which may take long on a busy machine
+	$(bin)/python -m pytest $(patient)
+
+timed: setup ## all others: they want a quiet machine
+	$(bin)/python -m pytest tests $(patsubst %,--ignore %,$(timeless) $(patient))
 
 apiserver: setup ## the operator's tests, and those of the server's Lease, on a real API server (Go builds it the first time)
+	e2e/airgap/tools/build-tools apiserver helm >/dev/null
 	$(bin)/python -m pytest tests/operator/apiserver
+
+exposed: setup ## clients of a game behind a real Ingress controller and Gateway, as root (Go builds Traefik the first time)
+	$(bin)/python -m pytest tests/operator/exposed
 
 e2e: setup ## the end-to-end tests on a real Kubernetes: see docs/e2e.md
 	e2e/run
@@ -62,5 +78,5 @@ bench-operator: setup ## CLUSTERS=1000: what the operator costs, on a real API s
 up: setup ## a local cluster with the demo game
 	$(bin)/gamecluster up
 
-.PHONY: help setup check test apiserver e2e simulate kills campaign stalls bench bench-peers bench-operator up
+.PHONY: help setup check test timeless patient timed apiserver exposed e2e simulate kills campaign stalls bench bench-peers bench-operator up
 .DEFAULT_GOAL := help
