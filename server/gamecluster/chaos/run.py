@@ -129,6 +129,10 @@ class _Chaos:
             playing = [tasks.create_task(player.run()) for player in self._players]
             try:
                 await self._hurt()
+            except ConfigurationError:  # no cluster is left that could answer anybody
+                for task in playing:
+                    task.cancel()
+                raise
             finally:
                 await self._finish(playing)
         self._result.verdict = await self._judge()
