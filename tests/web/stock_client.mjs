@@ -4,10 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Socket } from "phoenix";
+import { Presence as StockPresence, Socket } from "phoenix";
 import { WebSocket } from "ws"; // like a browser's; Node's own, up to 22, never closes what it could not open
 
-import { connect } from "../../server/gamecluster/web/client.js";
+import { connect, Presence } from "../../server/gamecluster/web/client.js";
 import { until } from "./support.mjs";
 
 const { servers } = await (await fetch(`${process.env.GAMECLUSTER_ORIGIN}/servers`)).json();
@@ -107,6 +107,34 @@ for (const [version, options] of Object.entries({ V1, V2 })) {
     }
     await answered(rooms[0].push("shout", { body: "hello" }));
     await until(() => heard.length === 2, "both have heard");
+  });
+
+  test(`${version}: the stock Presence, and this project's, see who is there, comes and goes on both nodes`, async (t) => {
+    const topic = `room:present-${version}`;
+    const [ann, ben] = [here, there].map((url, n) => socketTo(t, url, options).channel(topic, { player: ["ann", "ben"][n] }));
+    const seen = new StockPresence(ann);
+    const [joins, leaves] = [[], []];
+    seen.onJoin((key, current, added) => joins.push([key, Boolean(current), added.metas.length]));
+    seen.onLeave((key, current, removed) => leaves.push([key, current.metas.length, removed.metas.length]));
+    await answered(ann.join());
+    await answered(ben.join());
+    const own = connect({ servers: [there], topic: null });
+    t.after(() => own.close());
+    const present = new Presence(own.channel(topic, { player: "eve" }));
+    const keys = () => seen.list((key) => key).sort();
+    await until(() => keys().length === 3 && present.keys().length === 3, "all three with both");
+    assert.deepEqual([keys(), present.keys().sort()], [["ann", "ben", "eve"], ["ann", "ben", "eve"]]);
+    assert.deepEqual(present.metas("ann").map(({ phx_ref }) => phx_ref), seen.state.ann.metas.map(({ phx_ref }) => phx_ref));
+
+    const again = socketTo(t, here, options).channel(topic, { player: "ben" }); // in another tab
+    await answered(again.join());
+    await until(() => present.metas("ben").length === 2 && seen.state.ben.metas.length === 2, "ben twice with both");
+    await answered(again.leave());
+    await until(() => present.metas("ben").length === 1 && seen.state.ben.metas.length === 1, "ben once with both");
+    await answered(ben.leave());
+    await until(() => !present.has("ben") && !("ben" in seen.state), "ben gone with both");
+    assert.deepEqual(joins, [["ann", false, 1], ["ben", false, 1], ["eve", false, 1], ["ben", true, 1]]);
+    assert.deepEqual(leaves, [["ben", 1, 1], ["ben", 0, 1]]);
   });
 
   test(`${version}: a player joins the game, moves, and sees the patch`, async (t) => {
