@@ -20,10 +20,11 @@ import kopf
 
 from . import handlers, health
 from .candidate import Candidate, new_identity
-from .kube import ConfigError, Fenced, Kube, RestKube
+from .kube import ConfigError, Fenced, Kube
 from .pods import AdminPods, Pods
 from .queue import WorkQueue
 from .reconciler import Reconciler
+from .rest import RestKube
 from .settings import Settings, parse
 from .store import Store
 from .watches import Watches
@@ -54,7 +55,7 @@ async def run(settings: Settings) -> int:
     if settings.leader_election:
         candidate = Candidate(kube, settings.lease_namespace or kube.namespace, new_identity())
     loop = _parts(settings, kube, pods, candidate)
-    watches = Watches(gap=loop.gap.set)
+    watches = loop.watches
     server = None
     if settings.health_port:
         server = await health.serve(_health(loop, watches, candidate), settings.health_host, settings.health_port)

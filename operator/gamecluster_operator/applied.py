@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .labels import APPLIED, Object
-from .store import is_ours
+from .sighting import is_ours
 
 UNMANAGED = {"apiVersion", "kind"}
 UNMANAGED_META = {"name", "namespace", "uid", "resourceVersion"}

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from . import applied, autoscaling, manifests, news, scaling, status
 from . import labels as names
-from .kube import OPTIONAL, Conflict, Kube, KubeError, NotFound, Refused, Unavailable
+from .kinds import OPTIONAL
+from .kube import Conflict, Kube, KubeError, NotFound, Refused, Unavailable
 from .labels import Object
 from .lease import new_lease
 from .memory import Memory, Refusal

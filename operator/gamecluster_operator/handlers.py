@@ -1,4 +1,6 @@
-"""kopf's watches → the store and the work queue. Event handlers only: kopf then writes nothing to any object.
+"""kopf's watch of GameClusters, and ours of what they own → the store and the work queue. An event handler only: kopf then writes nothing.
+
+kopf makes a task and four copies of each event's object, and keeps something of each object: too much for the fifteen that a game owns.
 
 Lists once a minute fill in what a watch may have missed, and the kinds that are not watched. Each cluster has one worker at most, and
 one that takes long (the API server is slow for it alone) leaves its place to another: so no cluster waits for another's trouble.
@@ -7,6 +9,7 @@ one that takes long (the API server is slow for it alone) leaves its place to an
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import sys
 import time
@@ -15,13 +18,16 @@ from typing import Any
 import kopf
 
 from . import labels as names
+from .feed import Feed
 from .indifferent import NoDiff, NoProgress
-from .kube import KINDS, OPTIONAL, PAGE, Conflict, Kube, KubeError, NotFound, Refused, Unavailable, login
-from .labels import IN_SYNC, NEVER_HELD, Object
+from .kinds import KINDS, OPTIONAL
+from .kube import Change, Conflict, Kube, KubeError, NotFound, Refused, Unavailable
 from .queue import WorkQueue
 from .reconciler import Reconciler
+from .rest import PAGE, SILENT_SECONDS, WATCH_SECONDS, login
 from .settings import Settings
-from .store import Key, Store, key_of
+from .sighting import sighting_of
+from .store import Key, News, Store
 from .watches import Watches
 
 log = logging.getLogger(__name__)
@@ -34,47 +40,34 @@ LIST_AGAIN_SECONDS = 2.0
 GAP_SECONDS = 0.5
 IDLE_SECONDS = 0.05
 """After the last event of an object another one gets its place in kopf; by default 5 s: so 50 places let 10 objects a second through."""
-WATCHED = ("GameCluster", "StatefulSet", "Pod", "Lease", "Secret", "Service")
+WATCHED = ("StatefulSet", "Pod", "Lease", "Secret", "Service")
 OTHERS = ("ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget", "NetworkPolicy", "Ingress")
-LISTED = (*WATCHED, *OTHERS, *OPTIONAL)
+LISTED = ("GameCluster", *WATCHED, *OTHERS, *OPTIONAL)
 
 
 def registry(store: Store, queue: WorkQueue, watches: Watches) -> kopf.OperatorRegistry:
-    """One event handler for each watched kind. They are coroutines: kopf runs others in threads, where the queue is not safe."""
+    """One event handler. It is a coroutine: kopf runs others in threads, where the queue is not safe."""
     handlers = kopf.OperatorRegistry()
 
     async def on_event(event: Any, **_: Any) -> None:
-        obj: Object = event["object"]
-        key = key_of(obj)
-        deleted = event["type"] == "DELETED"
-        meta = obj["metadata"]
-        before = store.get("Lease", meta["namespace"], meta["name"]) if obj["kind"] == "Lease" else None
-        news = store.drop(obj) if deleted else store.put(obj)
-        if news and key is not None and not (is_renewal(before, obj) and not deleted):
-            queue.add(key)
+        seen = sighting_of(event["object"])
+        see(store, queue, Change(seen.version, seen, event["type"] == "DELETED"))
 
     async def log_in(**kwargs: Any) -> kopf.AiohttpSession:
         return watches.session(login(**kwargs))
 
     kopf.on.login(registry=handlers)(log_in)
-    for kind in WATCHED:
-        group, version, plural = KINDS[kind]
-        kopf.on.event(group, version, plural, id=f"see-{plural}", registry=handlers)(on_event)
+    kopf.on.event(*KINDS["GameCluster"], id="see-gameclusters", registry=handlers)(on_event)
     return handlers
 
 
-def is_renewal(before: Object | None, now: Object) -> bool:
-    """A Lease that says what it said before, but for its times."""
-    if before is None or now["kind"] != "Lease":
-        return False
-    return _said(before) == _said(now)
-
-
-def _said(lease: Object) -> tuple[object, ...]:
-    meta, said = lease["metadata"], lease.get("spec") or {}
-    notes = meta.get("annotations") or {}
-    what = (said.get("holderIdentity"), said.get("leaseTransitions"), notes.get(IN_SYNC), notes.get(NEVER_HELD))
-    return (meta["uid"], *what)
+def see(store: Store, queue: WorkQueue, change: Change) -> None:
+    """A Lease's renewal reaches the store, but wakes nobody."""
+    if change.seen is None:
+        return
+    is_news = store.see_end(change.seen) if change.is_deleted else store.see(change.seen) is News.NEW
+    if is_news and change.seen.cluster is not None:
+        queue.add(change.seen.cluster)
 
 
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
@@ -92,37 +85,37 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
         4,
         *[5] * 60,
     )  # by default up to four minutes, in which nothing is seen
-    ours.watching.server_timeout = 240
-    ours.watching.client_timeout = 250
-    ours.watching.inactivity_timeout = 70
+    ours.watching.server_timeout = WATCH_SECONDS
+    ours.watching.client_timeout = WATCH_SECONDS + 10
+    ours.watching.inactivity_timeout = SILENT_SECONDS
     ours.watching.chunk_size = PAGE
     ours.queueing.worker_limit = 50
     ours.queueing.idle_timeout = IDLE_SECONDS
     ours.persistence.diffbase_storage, ours.persistence.progress_storage = NoDiff(), NoProgress()
     ours.process.ultimate_exiting_timeout = None
-    for kind in WATCHED:
-        if kind != "GameCluster":
-            group, version, plural = KINDS[kind]
-            ours.watching.label_selectors[group, version, plural] = names.SELECT_MANAGED
     return ours
 
 
 class Loop:
-    """The workers, the resync and the lists. ``beat``: when it was last seen alive; ``listed``: once all is known; ``gap``: set by
-    who knows that the watches may have missed something."""
+    """The workers, the resync, the lists, and our watches. ``beat``: when it was last seen alive; ``listed``: once all is known;
+    ``gap``: set when kopf may have missed something."""
 
     def __init__(self, settings: Settings, kube: Kube, store: Store, queue: WorkQueue, reconciler: Reconciler) -> None:
         self.settings, self.kube, self.store, self.queue, self.reconciler = settings, kube, store, queue, reconciler
         self.beat = time.monotonic()
         self.listed = asyncio.Event()
         self.gap = asyncio.Event()
+        self.watches = Watches(gap=self.gap.set)
         self.reconciled = 0
         self.failed = 0
         self._places = asyncio.Semaphore(settings.workers)
+        self._versions: dict[tuple[str, str | None], int] = {}
 
     async def run(self) -> None:
         """Until it is cancelled. Raises what ended a part of it, or RuntimeError if that was cancelled by somebody else."""
-        parts = [self._resync(), self._relist(), *(self._work() for _ in range(self.settings.workers * MOST_SLOW))]
+        watched = [self._follow(kind, namespace) for namespace in self._namespaces for kind in WATCHED]
+        workers = [self._work() for _ in range(self.settings.workers * MOST_SLOW)]
+        parts = [self._resync(), self._relist(), self._list_after_gaps(), *watched, *workers]
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -135,21 +128,42 @@ class Loop:
                 task.cancel()
             await asyncio.wait(tasks)
 
+    @property
+    def _namespaces(self) -> tuple[str | None, ...]:
+        return self.settings.namespaces or (None,)
+
     async def list_all(self) -> None:
         """Raises KubeError."""
-        for namespace in self.settings.namespaces or (None,):
-            for kind in LISTED:  # one after another: all of them at once are what takes the most memory
-                for obj in self.store.listed(kind, namespace, *await self._list(kind, namespace)):
-                    if (key := key_of(obj)) is not None:
-                        self.queue.add(key)
+        for namespace in self._namespaces:
+            for kind in LISTED:
+                await self._list(kind, namespace)
 
-    async def _list(self, kind: str, namespace: str | None) -> tuple[list[Object], int]:
+    async def _list(self, kind: str, namespace: str | None) -> int:
+        """What the watches had not told is looked at. Returns the list's version. Raises KubeError."""
+        listing, version = self.store.listing(kind, namespace), 0
         try:
-            return await self.kube.list(kind, namespace, None if kind == "GameCluster" else names.SELECT_MANAGED)
+            async for page in self.kube.pages(kind, namespace, _selector(kind)):
+                version = page.version
+                for key in listing.page(page.sightings):
+                    self.queue.add(key)
         except (NotFound, Refused):
             if kind not in OPTIONAL:
                 raise
-            return [], sys.maxsize
+            version = sys.maxsize
+        for key in listing.end(version):
+            self.queue.add(key)
+        self._versions[kind, namespace] = version
+        return version
+
+    async def _follow(self, kind: str, namespace: str | None) -> None:
+        await self.listed.wait()
+
+        def on_change(change: Change) -> None:
+            see(self.store, self.queue, change)
+
+        again = functools.partial(self._list, kind, namespace)
+        feed = Feed(self.kube, kind, namespace, _selector(kind), self.watches, on_change, again)
+        await feed.run(self._versions[kind, namespace])
 
     async def _work(self) -> None:
         await self.listed.wait()
@@ -201,16 +215,25 @@ class Loop:
                 )
                 log.warning("could not list%s: %s", hint, error)
                 seconds = LIST_AGAIN_SECONDS if hint else seconds
-            await self._until_a_gap(seconds)
+            await asyncio.sleep(seconds)
 
-    async def _until_a_gap(self, seconds: float) -> None:
-        timer = asyncio.get_running_loop().call_later(seconds, self.gap.set)
-        try:
+    async def _list_after_gaps(self) -> None:
+        """What kopf watches."""
+        await self.listed.wait()
+        while True:
             await self.gap.wait()
-        finally:
-            timer.cancel()
-        await asyncio.sleep(GAP_SECONDS)  # of other kinds too, most likely
-        self.gap.clear()
+            await asyncio.sleep(GAP_SECONDS)  # kopf's list has more pages
+            self.gap.clear()
+            try:
+                for namespace in self._namespaces:
+                    await self._list("GameCluster", namespace)
+            except KubeError as error:
+                log.debug("could not list after a gap: %s", error)
+                self.gap.set()
+
+
+def _selector(kind: str) -> str | None:
+    return None if kind == "GameCluster" else names.SELECT_MANAGED
 
 
 class _Place:

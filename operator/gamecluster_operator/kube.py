@@ -1,24 +1,17 @@
-"""The only calls to the Kubernetes API that are not watches (those are kopf's). JSON in, JSON out."""
+"""What the operator asks of the Kubernetes API: ``Kube``, which ``rest.py`` is over HTTP. (kopf asks for GameClusters by itself.)"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import aiohttp
-import kopf
 import msgspec
 
-from .labels import FIELD_MANAGER, Object
+from .labels import Object
+from .sighting import Sighting, trimmed
 from .spec import OperatorError
-from .store import trim
-
-TIMEOUT_SECONDS = 10.0
-PAGE = 250
-"""Objects of a list in one answer: more take more memory, for a moment."""
-JSON, APPLY, MERGE = "application/json", "application/apply-patch+yaml", "application/merge-patch+json"
 
 
 class ConfigError(OperatorError):
@@ -45,8 +38,37 @@ class Unavailable(KubeError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class Expired(KubeError):
+    """410, or any error that is told in a watch: nobody knows what happened since, so that all has to be listed."""
+
+
 class NotLeading(KubeError):
     """This process is not, or no more, the one that may write. Nothing was sent."""
+
+
+class NotFound(Unavailable):
+    """404 of a write: the object, or its namespace, is gone; the next look will show it. Of an optional kind: it is unknown."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list. ``version``: of the whole list, the same in each of its pages."""
+
+    sightings: list[Sighting]
+    version: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """``seen`` None: a bookmark, which says only that there was nothing else up to that version."""
+
+    version: int
+    seen: Sighting | None = None
+    is_deleted: bool = False
+
+
+Changes = AsyncIterator[list[Change]]
+"""As many at a time as have come. Raises Expired and Unavailable; ends when the API server ends it."""
 
 
 class Kube(Protocol):
@@ -54,9 +76,14 @@ class Kube(Protocol):
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
 
-    async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
-        """Everything of a kind (``namespace`` None: everywhere), at least as much of each as ``store.trim`` keeps; and the version of
-        the list."""
+    def pages(self, kind: str, namespace: str | None, selector: str | None) -> AsyncIterator[Page]:
+        """Everything of a kind (``namespace`` None: everywhere): one page at least. Raises Expired if it takes too long."""
+        ...
+
+    def watch(
+        self, kind: str, namespace: str | None, selector: str | None, since: int
+    ) -> AbstractAsyncContextManager[Changes]:
+        """What happened after that version, and what happens, for some minutes. Entering it waits until the API server has answered."""
         ...
 
     async def create(self, obj: Object) -> Object: ...
@@ -84,157 +111,10 @@ class Kube(Protocol):
         ...
 
 
-KINDS: dict[str, tuple[str, str, str]] = {
-    "GameCluster": ("gamecluster.dev", "v1alpha1", "gameclusters"),
-    "StatefulSet": ("apps", "v1", "statefulsets"),
-    "Pod": ("", "v1", "pods"),
-    "Service": ("", "v1", "services"),
-    "Secret": ("", "v1", "secrets"),
-    "ServiceAccount": ("", "v1", "serviceaccounts"),
-    "Event": ("", "v1", "events"),
-    "Lease": ("coordination.k8s.io", "v1", "leases"),
-    "Role": ("rbac.authorization.k8s.io", "v1", "roles"),
-    "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings"),
-    "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets"),
-    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
-    "Ingress": ("networking.k8s.io", "v1", "ingresses"),
-    "HTTPRoute": ("gateway.networking.k8s.io", "v1", "httproutes"),
-    "BackendConfig": ("cloud.google.com", "v1", "backendconfigs"),
-}
-"""Kind → group, version, plural."""
-OPTIONAL = ("HTTPRoute", "BackendConfig")
-"""Kinds that not every API server has."""
-
-
-Login = kopf.ConnectionInfo
-
-
-def login(**kwargs: Any) -> Login:
-    """In the cluster the pod's own credentials, else ``KUBECONFIG``, else ``~/.kube/config``. Raises ConfigError."""
-    kwargs = {"settings": kopf.OperatorSettings(), **kwargs}
-    try:
-        found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-    except (kopf.LoginError, OSError, LookupError, ValueError) as error:
-        raise ConfigError(str(error) or type(error).__name__) from error
-    if found is None:
-        raise ConfigError("there is neither a service account nor a kubeconfig")
-    return found
-
-
-class RestKube:
-    """Kube over HTTP, with the credentials that ``login`` finds. Nothing is tried again but what was refused with an old token."""
-
-    def __init__(self, login: Callable[[], Login] = login) -> None:
-        """Within an event loop. Raises ConfigError."""
-        self._login = login
-        self._found = login()
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._found.as_ssl_context())
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=self._found.trust_env)
-
-    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        try:
-            return _complete(kind, await self._ask("GET", _path(kind, namespace, name)))
-        except NotFound:
-            return None
-
-    async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
-        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
-        objects: list[Object] = []
-        while True:
-            page = await self._ask("GET", _path(kind, namespace), query=query)
-            objects += (trim(_complete(kind, obj)) for obj in page["items"])
-            more = page["metadata"].get("continue")
-            if not more:
-                return objects, int(page["metadata"]["resourceVersion"])
-            query["continue"] = more
-
-    async def create(self, obj: Object) -> Object:
-        kind, query = obj["kind"], {"fieldManager": FIELD_MANAGER}
-        path = _path(kind, obj["metadata"]["namespace"])
-        return _complete(kind, await self._ask("POST", path, obj, query=query))
-
-    async def apply(self, obj: Object) -> Object:
-        return await self._apply(_path_of(obj), obj)
-
-    async def apply_status(self, obj: Object) -> Object:
-        return await self._apply(f"{_path_of(obj)}/status", obj)
-
-    async def replace(self, obj: Object) -> Object:
-        query = {"fieldManager": FIELD_MANAGER}
-        return _complete(obj["kind"], await self._ask("PUT", _path_of(obj), obj, query=query))
-
-    async def merge(self, kind: str, namespace: str, name: str, patch: Object) -> Object:
-        query = {"fieldManager": FIELD_MANAGER}
-        try:
-            return _complete(kind, await self._ask("PATCH", _path(kind, namespace, name), patch, MERGE, query))
-        except Refused as error:
-            if "metadata.uid" in str(error):  # to the API server another UID is not a conflict but a wrong field
-                raise Conflict(str(error)) from error
-            raise
-
-    async def delete(self, kind: str, namespace: str, name: str, uid: str, grace_seconds: int | None = None) -> None:
-        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
-        with contextlib.suppress(NotFound):
-            await self._ask("DELETE", _path(kind, namespace, name), options)
-
-    @property
-    def namespace(self) -> str:
-        """That of the pod's ServiceAccount, or of the kubeconfig's context."""
-        return self._found.default_namespace or "default"
-
-    async def close(self) -> None:
-        await self._session.close()
-
-    async def _apply(self, path: str, obj: Object) -> Object:
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return _complete(obj["kind"], await self._ask("PATCH", path, obj, APPLY, query))
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Object | None = None,
-        content: str = JSON,
-        query: dict[str, str] | None = None,
-    ) -> Object:
-        """Raises KubeError."""
-        data = msgspec.json.encode(body) if body is not None else None
-        try:
-            answer = await self._send(method, path, data, content, query)
-            if answer.status == 401 and self._has_new_token():
-                answer = await self._send(method, path, data, content, query)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(_text(error)) from error
-        if answer.status >= 300:
-            raise answer.error()
-        try:
-            found: Object = msgspec.json.decode(answer.body)
-        except msgspec.DecodeError as error:
-            raise Unavailable(f"not JSON: {error}") from error
-        return found
-
-    async def _send(
-        self, method: str, path: str, data: bytes | None, content: str, query: dict[str, str] | None
-    ) -> _Answer:
-        asked = self._session.request(
-            method,
-            f"{self._found.server.rstrip('/')}{path}",
-            params=query,
-            data=data,
-            headers={**self._found.as_http_headers(), "Content-Type": content, "Accept": JSON},
-            proxy=self._found.proxy_url,
-            allow_redirects=False,
-        )
-        async with asked as answer:
-            return _Answer(answer.status, answer.headers.get("Retry-After", ""), await answer.read())
-
-    def _has_new_token(self) -> bool:
-        """The kubelet replaces it within the hour that it is good for."""
-        before, self._found = self._found.token, self._login()
-        return self._found.token != before
+async def list_all(kube: Kube, kind: str, namespace: str | None, selector: str | None) -> list[Object]:
+    """As much of each as is ever looked at."""
+    pages = [page async for page in kube.pages(kind, namespace, selector)]
+    return [msgspec.json.decode(trimmed(seen)) for page in pages for seen in page.sightings]
 
 
 class Fenced:
@@ -246,8 +126,13 @@ class Fenced:
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         return await self._kube.get(kind, namespace, name)
 
-    async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
-        return await self._kube.list(kind, namespace, selector)
+    def pages(self, kind: str, namespace: str | None, selector: str | None) -> AsyncIterator[Page]:
+        return self._kube.pages(kind, namespace, selector)
+
+    def watch(
+        self, kind: str, namespace: str | None, selector: str | None, since: int
+    ) -> AbstractAsyncContextManager[Changes]:
+        return self._kube.watch(kind, namespace, selector, since)
 
     async def create(self, obj: Object) -> Object:
         return await self._open.create(obj)
@@ -272,61 +157,3 @@ class Fenced:
         if not self._may_write():
             raise NotLeading("another replica of the operator may be leading")
         return self._kube
-
-
-class NotFound(Unavailable):
-    """404 of a write: the object, or its namespace, is gone; the next look will show it. Of an optional kind: it is unknown."""
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    retry_after: str
-    body: bytes
-
-    def error(self) -> KubeError:
-        text = self._message().partition("\n")[0]
-        match self.status:
-            case 404:
-                return NotFound(text)
-            case 409:
-                return Conflict(text)
-            case 400 | 403 | 413 | 422:
-                return Refused(text)
-            case _:  # Kubernetes sends no dates in Retry-After
-                return Unavailable(text, float(self.retry_after) if self.retry_after.isdigit() else 0.0)
-
-    def _message(self) -> str:
-        """Of the Status that the API server sends; proxies send other things."""
-        try:
-            said = msgspec.json.decode(self.body, type=_Status).message
-        except msgspec.DecodeError:
-            said = self.body[:200].decode(errors="replace")
-        return said or f"HTTP status {self.status}"
-
-
-class _Status(msgspec.Struct):
-    message: str = ""
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT_SECONDS:.0f} s"
-    return str(error) or type(error).__name__
-
-
-def _complete(kind: str, obj: Any) -> Object:
-    """Items of a list come without their kind."""
-    group, version, _ = KINDS[kind]
-    return {**obj, "kind": kind, "apiVersion": f"{group}/{version}" if group else version}
-
-
-def _path_of(obj: Object) -> str:
-    return _path(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
-
-
-def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
-    group, version, plural = KINDS[kind]
-    api = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    where = f"/namespaces/{namespace}" if namespace else ""
-    return f"{api}{where}/{plural}/{name}" if name else f"{api}{where}/{plural}"

@@ -45,9 +45,17 @@ class Reconciler:
     monotonic: Callable[[], float]
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     _memories: dict[Key, Memory] = field(default_factory=dict)
+    _observed: dict[Key, tuple[int, Observed]] = field(default_factory=dict)
+    """By the clusters that are being looked at."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Returns after how many seconds to look again, if sooner than at the next resync. Raises KubeError to be retried."""
+        try:
+            return await self._reconcile(key)
+        finally:
+            self._observed.pop(key, None)
+
+    async def _reconcile(self, key: Key) -> float | None:
         body = self.store.get("GameCluster", *key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             self._memories.pop(key, None)
@@ -76,8 +84,13 @@ class Reconciler:
         return memory
 
     def _observe(self, body: Object) -> Observed:
+        """Read from the store again only if anything changed there."""
         meta = body["metadata"]
-        return observe(meta["uid"], meta["name"], self.store.of_cluster((meta["namespace"], meta["name"])))
+        key = (meta["namespace"], meta["name"])
+        change, known = self.store.change_of(key), self._observed.get(key)
+        if known is None or known[0] != change:
+            known = self._observed[key] = change, observe(meta["uid"], meta["name"], self.store.of_cluster(key))
+        return known[1]
 
     async def _ask(self, observed: Observed, memory: Memory) -> Observed:
         """The leader every ten seconds, or until it has told how it came to lead; all of them when it does not answer as one,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from . import labels as names
 from . import news, rollout
-from .kube import Conflict, Kube
+from .kube import Conflict, Kube, list_all
 from .memory import Memory
 from .news import News
 from .observed import Observed, observe
@@ -67,7 +67,7 @@ class Roller:
         namespace, name = self.cluster.key
         stateful_set = await self.kube.get("StatefulSet", namespace, name)
         lease = await self.kube.get("Lease", namespace, names.lease_name(name))
-        pods, _ = await self.kube.list("Pod", namespace, f"{names.INSTANCE}={name}")
+        pods = await list_all(self.kube, "Pod", namespace, f"{names.INSTANCE}={name}")
         found = observe(self.cluster.uid, name, [obj for obj in (stateful_set, lease, *pods) if obj is not None])
         return replace(found.with_tellings(self.memory.tellings), admin_token=observed.admin_token)
 

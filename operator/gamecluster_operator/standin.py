@@ -9,7 +9,7 @@ from datetime import datetime
 
 from . import backstop, news, record, restore
 from . import labels as names
-from .kube import Conflict, Kube
+from .kube import Conflict, Kube, list_all
 from .memory import Memory, confirms
 from .news import News
 from .observed import Observed, ObservedPod, Position, sort_pods
@@ -122,7 +122,7 @@ class StandIn:
     async def _fresh_pods(self, key: Key, observed: Observed, memory: Memory) -> tuple[ObservedPod, ...]:
         """Nothing is decided on the word of a watch that may lag."""
         namespace, name = key
-        listed, _ = await self.kube.list("Pod", namespace, f"{names.INSTANCE}={name}")
+        listed = await list_all(self.kube, "Pod", namespace, f"{names.INSTANCE}={name}")
         mine, _ = sort_pods(listed, observed.objects.get(("StatefulSet", name)))
         return tuple(replace(pod, told=memory.tellings.get(pod.uid)) for pod in mine)
 

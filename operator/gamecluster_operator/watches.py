@@ -1,4 +1,4 @@
-"""What kopf tells nobody: bookmarks, and that it had to list anew. So this listens on its connections."""
+"""When each watch last gave a sign of life. kopf tells nobody of bookmarks, or that it lists anew: so this listens on its connections."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import kopf
 class Watches:
     """Of each watch, by its path: when it was opened, and when it last brought an event or a bookmark.
 
-    The API server sends a bookmark about once a minute to a watch without events, and kopf opens one anew when it brought nothing
-    for 70 s. So one that was neither opened nor brought anything for longer has nobody who looks after it.
+    The API server sends a bookmark about once a minute to a watch without events, and one that brought nothing for 70 s is opened
+    anew. So one that was neither opened nor brought anything for longer has nobody who looks after it.
 
     ``gap`` is called when kopf lists a kind, for the first time or again, as after a 410: it tells of what is there then, but not of
     what was deleted since others listed it, or since the watch ended.
@@ -23,25 +23,30 @@ class Watches:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, gap: Callable[[], None] = lambda: None) -> None:
         self._monotonic, self._gap = monotonic, gap
         self._alive: dict[str, float] = {}
+        self._kopfs: set[str] = set()
         self._closed: dict[str, float] = {}
         self._brought = monotonic()
 
     def started(self) -> None:
         """kopf begins, or begins anew."""
         self._brought = self._monotonic()
-        self._alive = dict.fromkeys(self._alive, self._brought)
-        self._closed = dict.fromkeys(self._alive, self._brought)
+        self._alive |= dict.fromkeys(self._kopfs, self._brought)
+        self._closed = dict.fromkeys(self._kopfs, self._brought)
 
     def opened(self, path: str) -> None:
         self._alive[path] = self._monotonic()
+
+    def opened_by_kopf(self, path: str) -> None:
+        self.opened(path)
+        self._kopfs.add(path)
         self._closed.pop(path, None)
 
-    def closed(self, path: str) -> None:
+    def closed_by_kopf(self, path: str) -> None:
         self._closed[path] = self._monotonic()
 
     @property
     def closed_seconds(self) -> float:
-        """For how long one of them has not been open."""
+        """For how long one of kopf's has not been open."""
         return max((self._monotonic() - since for since in self._closed.values()), default=0.0)
 
     def listed(self) -> None:
@@ -67,7 +72,7 @@ class Watches:
                 if self.url.query.get("watch") != "true":
                     watches.listed()
                     return response
-                watches.opened(self.url.path)
+                watches.opened_by_kopf(self.url.path)
                 self.content = _Heard(self.content, watches, self.url.path)  # type: ignore[assignment]
                 return response
 
@@ -102,4 +107,4 @@ class _Heard:
                 self._watches.brought(self._path)
                 yield piece
         finally:
-            self._watches.closed(self._path)
+            self._watches.closed_by_kopf(self._path)

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
-from gamecluster_operator.kube import OPTIONAL, Conflict, NotFound, Refused, Unavailable
+from gamecluster_operator.kinds import OPTIONAL
+from gamecluster_operator.kube import Change, Changes, Conflict, Expired, NotFound, Page, Refused, Unavailable
 from gamecluster_operator.labels import FIELD_MANAGER, Object
 from gamecluster_operator.observed import ObservedPod, Telling
-from gamecluster_operator.store import Id, id_of
+from gamecluster_operator.sighting import Id, sighting_of
 
 Path = tuple[str, ...]
+PAGE = 2
 CONDITIONS = {"uid", "resourceVersion"}
 
 
 class FakeKube:
-    """``writes``: what was accepted, as (verb, kind, name); ``fail``: raised instead by the named verbs; ``unknown``: kinds whose CRD
-    is not installed."""
+    """``writes``: what was accepted, as (verb, kind, name); ``lists``: kinds, as they were listed; ``watches``: those that are open;
+    ``fail``: raised instead by the named verbs; ``unknown``: kinds whose CRD is not installed; ``forgotten``: up to which version
+    nothing can be watched."""
 
     def __init__(self) -> None:
         self.objects: dict[Id, Object] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.fail: dict[str, Exception] = {}
         self.unknown = set(OPTIONAL)
+        self.lists: list[str] = []
+        self.watches: list[_Watch] = []
+        self.forgotten = 0
+        self._past: list[tuple[int, Object, bool]] = []
         self._ours: dict[Id, set[Path]] = {}
         self._version = 0
 
@@ -33,17 +42,31 @@ class FakeKube:
         self._maybe_fail("get")
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
-    async def list(self, kind: str, namespace: str | None, selector: str | None) -> tuple[list[Object], int]:
+    async def pages(self, kind: str, namespace: str | None, selector: str | None) -> AsyncIterator[Page]:
         self._maybe_fail("list")
+        self.lists.append(kind)
         if kind in self.unknown:
             raise NotFound("the server could not find the requested resource")
-        wanted = dict(part.split("=", 1) for part in selector.split(",")) if selector else {}
-        found = [
-            copy.deepcopy(obj)
-            for (k, ns, _), obj in self.objects.items()
-            if k == kind and namespace in (None, ns) and wanted.items() <= (obj["metadata"].get("labels") or {}).items()
-        ]
-        return found, self._version
+        found = [sighting_of(obj) for obj in self.objects.values() if _is_chosen(obj, kind, namespace, selector)]
+        version = self._version
+        yield Page(found[:PAGE], version)
+        for at in range(PAGE, len(found), PAGE):
+            yield Page(found[at : at + PAGE], version)
+
+    @asynccontextmanager
+    async def watch(self, kind: str, namespace: str | None, selector: str | None, since: int) -> AsyncIterator[Changes]:
+        self._maybe_fail("watch")
+        if since < self.forgotten:
+            raise Expired("too old resource version")
+        watch = _Watch(lambda obj: _is_chosen(obj, kind, namespace, selector))
+        for version, obj, is_deleted in self._past:
+            if version > since:
+                watch.tell(version, obj, is_deleted)
+        self.watches.append(watch)
+        try:
+            yield watch.changes()
+        finally:
+            self.watches.remove(watch)
 
     async def create(self, obj: Object) -> Object:
         self._maybe_fail("create")
@@ -110,7 +133,7 @@ class FakeKube:
             raise Conflict("the UID in the precondition differs")
         if self.objects.pop((kind, namespace, name), None) is not None:
             self._ours.pop((kind, namespace, name), None)
-            self._version += 1
+            self._gone(found)
             self.writes.append(("delete", kind, name))
 
     # --- for tests
@@ -128,9 +151,13 @@ class FakeKube:
         return saved
 
     def remove(self, kind: str, name: str, namespace: str = "games") -> None:
-        del self.objects[kind, namespace, name]
         self._ours.pop((kind, namespace, name), None)
-        self._version += 1
+        self._gone(self.objects.pop((kind, namespace, name)))
+
+    def forget(self) -> None:
+        """What happened until now can't be watched any more."""
+        self.forgotten = self._version
+        self._past.clear()
 
     def _save(self, verb: str, obj: Object) -> Object:
         id, meta = id_of(obj), obj["metadata"]
@@ -148,7 +175,20 @@ class FakeKube:
         self._version += 1
         meta["resourceVersion"] = str(self._version)
         self.objects[id] = obj
+        self._tell(obj, is_deleted=False)
         return copy.deepcopy(obj)
+
+    def _gone(self, obj: Object | None) -> None:
+        self._version += 1
+        if obj is not None:
+            obj["metadata"]["resourceVersion"] = str(self._version)
+            self._tell(obj, is_deleted=True)
+
+    def _tell(self, obj: Object, *, is_deleted: bool) -> None:
+        told = self._version, copy.deepcopy(obj), is_deleted
+        self._past.append(told)
+        for watch in self.watches:
+            watch.tell(*told)
 
     def _maybe_fail(self, verb: str) -> None:
         if verb in self.fail:
@@ -178,6 +218,40 @@ class Clock:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+class _Watch:
+    def __init__(self, is_chosen: Callable[[Object], bool]) -> None:
+        self._is_chosen = is_chosen
+        self._told: asyncio.Queue[Change | Exception | None] = asyncio.Queue()
+
+    def tell(self, version: int, obj: Object, is_deleted: bool) -> None:
+        if self._is_chosen(obj):
+            self._told.put_nowait(Change(version, sighting_of(obj), is_deleted))
+
+    def bookmark(self, version: int) -> None:
+        self._told.put_nowait(Change(version))
+
+    def end(self, error: Exception | None = None) -> None:
+        """In order, or by that."""
+        self._told.put_nowait(error)
+
+    async def changes(self) -> Changes:
+        while (told := await self._told.get()) is not None:
+            if isinstance(told, Exception):
+                raise told
+            yield [told]
+
+
+def _is_chosen(obj: Object, kind: str, namespace: str | None, selector: str | None) -> bool:
+    meta = obj["metadata"]
+    wanted = dict(part.split("=", 1) for part in selector.split(",")) if selector else {}
+    is_there = obj["kind"] == kind and namespace in (None, meta["namespace"])
+    return is_there and wanted.items() <= (meta.get("labels") or {}).items()
+
+
+def id_of(obj: Object) -> Id:
+    return obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"]
 
 
 def _check(obj: Object) -> None:

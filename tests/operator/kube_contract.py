@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from gamecluster_operator import manifests, spec
 from gamecluster_operator.applied import is_applied, marked
-from gamecluster_operator.kube import Conflict, Kube, NotFound, Refused
+from gamecluster_operator.kube import Conflict, Kube, NotFound, Refused, list_all
 from gamecluster_operator.labels import APPLIED, INSTANCE, Object
-from gamecluster_operator.store import is_ours, trim
+from gamecluster_operator.sighting import is_ours, sighting_of, trimmed
 
 NAMESPACE = "contract"
 
@@ -55,6 +57,11 @@ def everything_of_a_game(name: str) -> list[Object]:
     return [marked(obj) for obj in made]
 
 
+def trim(obj: Object) -> Object:
+    found: Object = msgspec.json.decode(trimmed(sighting_of(obj)))
+    return found
+
+
 def ours(obj: Object) -> list[Any]:
     return [entry["fieldsV1"] for entry in obj["metadata"]["managedFields"] if is_ours(entry)]
 
@@ -82,7 +89,7 @@ class KubeContract:
         with pytest.raises(NotFound):
             await kube.apply({**route, "metadata": {"name": "route", "namespace": NAMESPACE}})
         with pytest.raises(NotFound):
-            await kube.list("HTTPRoute", None, None)
+            await list_all(kube, "HTTPRoute", None, None)
         assert await kube.get("HTTPRoute", NAMESPACE, "route") is None
         await kube.delete("HTTPRoute", NAMESPACE, "route", "uid")
 
@@ -195,9 +202,29 @@ class KubeContract:
         one = await kube.apply(service("listed-1", list="here"))
         await kube.apply(service("listed-2", list="there"))
         for namespace in (NAMESPACE, None):
-            found, version = await kube.list("Service", namespace, "list=here")
+            found = await list_all(kube, "Service", namespace, "list=here")
             assert [(o["kind"], o["metadata"]["name"]) for o in found] == [("Service", "listed-1")]
+            version = [page.version async for page in kube.pages("Service", namespace, "list=here")][-1]
             assert version >= int(one["metadata"]["resourceVersion"])
+
+    async def test_a_watch_tells_what_happened_after_a_list_and_what_happens(self, kube: Kube) -> None:
+        def here(name: str) -> Object:
+            return service(name, watched="here")
+
+        there = await kube.apply(here("watched-1"))
+        since = [page.version async for page in kube.pages("Service", NAMESPACE, "watched=here")][-1]
+        await kube.apply(here("watched-2"))
+        await kube.apply(service("watched-3", watched="elsewhere"))
+        async with asyncio.timeout(10), kube.watch("Service", NAMESPACE, "watched=here", since) as changes:
+            (change,) = [c for c in await anext(changes) if c.seen is not None]
+            assert change.seen is not None and (change.seen.name, change.is_deleted) == ("watched-2", False)
+            told = msgspec.json.decode(trimmed(change.seen))
+            assert (told["kind"], told["apiVersion"], told["spec"]["selector"]) == ("Service", "v1", {"a": "b"})
+            assert ours(told) == ours(there)
+            await kube.delete("Service", NAMESPACE, "watched-1", there["metadata"]["uid"])
+            (change,) = [c for c in await anext(changes) if c.seen is not None]
+        assert change.seen is not None and (change.seen.name, change.is_deleted) == ("watched-1", True)
+        assert change.version == change.seen.version > max(since, int(there["metadata"]["resourceVersion"]))
 
     async def test_a_status_is_written_apart_from_the_spec(self, kube: Kube) -> None:
         made = await kube.create(game_cluster("told"))

@@ -10,7 +10,7 @@ import pytest
 
 from gamecluster_operator.candidate import Candidate
 from gamecluster_operator.election import LEASE_NAME, TERM_SECONDS
-from gamecluster_operator.kube import Conflict, Fenced, NotLeading, Unavailable
+from gamecluster_operator.kube import Conflict, Fenced, NotLeading, Unavailable, list_all
 from gamecluster_operator.labels import Object
 
 from .fakes import FakeKube
@@ -218,6 +218,6 @@ async def test_who_leads_writes_through_the_fence() -> None:
     made = await fenced.apply(service("made"))
     with pytest.raises(Conflict):
         await fenced.create(service("made"))
-    assert (await fenced.list("Service", None, None))[0] == [made]
+    assert await list_all(fenced, "Service", None, None) == [made]
     await fenced.delete("Service", made["metadata"]["namespace"], "made", made["metadata"]["uid"])
     assert kube.names("Service") == set()

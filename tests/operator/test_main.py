@@ -39,8 +39,8 @@ async def test_a_watch_that_nobody_opens_again_ends_even_a_kopf_that_hangs(monke
     monkeypatch.setattr(program, "CLOSED_SECONDS", 0.1)
     monkeypatch.setattr(program, "END_SECONDS", 0.1)
     watches = Watches()
-    watches.opened("/apis/apps/v1/statefulsets")
-    watches.closed("/apis/apps/v1/statefulsets")
+    watches.opened_by_kopf("/apis/apps/v1/statefulsets")
+    watches.closed_by_kopf("/apis/apps/v1/statefulsets")
     async with asyncio.timeout(5):
         with pytest.raises(TimeoutError, match="was not opened again"):
             await program._watch_once(Settings(), cast(handlers.Loop, Parts()), watches, asyncio.Event())
@@ -50,12 +50,12 @@ async def test_a_watch_that_nobody_opens_again_ends_even_a_kopf_that_hangs(monke
 def test_a_watch_that_was_opened_again_is_not_closed() -> None:
     now = 5.0
     watches = Watches(lambda: now)
-    watches.opened("/api/v1/pods")
+    watches.opened_by_kopf("/api/v1/pods")
     assert watches.closed_seconds == 0
-    watches.closed("/api/v1/pods")
+    watches.closed_by_kopf("/api/v1/pods")
     now = 8.0
     assert watches.closed_seconds == 3
-    watches.opened("/api/v1/pods")
+    watches.opened_by_kopf("/api/v1/pods")
     assert watches.closed_seconds == 0
     now = 9.0
     watches.started()

@@ -5,12 +5,20 @@ from hypothesis import strategies as st
 
 from gamecluster_operator import labels as names
 from gamecluster_operator.labels import FIELD_MANAGER, Object
+from gamecluster_operator.sighting import sighting_of
 from gamecluster_operator.store import Store
 
 
-def service(version: int, name: str = "arena", text: str = "") -> Object:
-    meta = {"name": name, "namespace": "games", "resourceVersion": str(version), "labels": {names.INSTANCE: "arena"}}
+def service(version: int, name: str = "arena", text: str = "", cluster: str = "arena") -> Object:
+    meta = {"name": name, "namespace": "games", "resourceVersion": str(version), "labels": {names.INSTANCE: cluster}}
     return {"kind": "Service", "metadata": meta, "spec": text}
+
+
+def listed(store: Store, kind: str, namespace: str | None, version: int, *pages: list[Object]) -> list[str]:
+    """Whose objects it tells of."""
+    listing = store.listing(kind, namespace)
+    told = [key for page in pages for key in listing.page(sighting_of(obj) for obj in page)]
+    return sorted(cluster for _, cluster in [*told, *listing.end(version)])
 
 
 def seen(store: Store) -> list[str]:
@@ -37,21 +45,37 @@ def test_what_was_deleted_does_not_come_back_by_an_older_sighting() -> None:
 
 def test_a_list_tells_what_the_watches_missed() -> None:
     store = Store()
-    store.put(service(5, "changed"))
-    store.put(service(5, "vanished"))
-    store.put(service(5, "same"))
-    store.put(service(30, "newer than the list"))
-    news = store.listed("Service", None, [service(9, "changed"), service(5, "same"), service(8, "missed")], 20)
-    assert sorted(obj["metadata"]["name"] for obj in news) == ["changed", "missed", "vanished"]
-    assert len(seen(store)) == 4
+
+    def own(version: int, name: str) -> Object:
+        return service(version, name, cluster=name)
+
+    for name in ("changed", "vanished", "same"):
+        store.put(own(5, name))
+    store.put(own(30, "newer than the list"))
+    news = listed(store, "Service", None, 20, [own(9, "changed"), own(5, "same")], [own(8, "missed")])
+    assert news == ["changed", "missed", "vanished"]
+    assert {name for _, _, name in store._objects} == {"changed", "same", "missed", "newer than the list"}
 
 
 def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
     store = Store()
     store.put(service(5))
-    assert store.listed("Service", "elsewhere", [], 20) == []
-    assert store.listed("Pod", None, [], 20) == []
+    assert listed(store, "Service", "elsewhere", 20, []) == []
+    assert listed(store, "Pod", None, 20, []) == []
     assert len(seen(store)) == 1
+
+
+def test_whatever_changes_of_a_cluster_gives_it_another_number() -> None:
+    store = Store()
+    numbers = [store.change_of(("games", "arena"))]
+    for step in (service(5), service(6), service(7, "another")):
+        store.put(step)
+        numbers.append(store.change_of(("games", "arena")))
+    store.drop(service(8, "another"))
+    numbers.append(store.change_of(("games", "arena")))
+    store.put(service(9, cluster="other"))
+    assert len({*numbers, store.change_of(("games", "arena"))}) == 5, "of an empty one it is the first number again"
+    assert not store.put(service(9, cluster="other"))
 
 
 def test_only_our_own_managed_fields_are_kept() -> None:

@@ -54,8 +54,12 @@ def kubectl_binary() -> str:
 
 def with_the_schema(kubectl: Kubectl) -> Kubectl:
     kubectl("apply", "-f", str(REPOSITORY / "crds" / "gameclusters.yaml"))
-    path = "jsonpath={.status.conditions[?(@.type=='Established')].status}"  # `kubectl wait` fails while there are no conditions
-    wait_for(lambda: kubectl("get", "crd", "gameclusters.gamecluster.dev", "-o", path) == "True", "the schema", 30)
+
+    def is_established() -> bool:  # `kubectl wait`, and a jsonpath, fail while there are no conditions
+        found = kubectl.get("crd", "gameclusters.gamecluster.dev").get("status") or {}
+        return any(c["type"] == "Established" and c["status"] == "True" for c in found.get("conditions") or [])
+
+    wait_for(is_established, "the schema", 30)
     return kubectl
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gamecluster_operator.kube import RestKube
+from gamecluster_operator.rest import RestKube
 
 from ..kube_contract import NAMESPACE, KubeContract
 from .conftest import Kubectl

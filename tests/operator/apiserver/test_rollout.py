@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gamecluster_operator import manifests, spec
-from gamecluster_operator.kube import RestKube
 from gamecluster_operator.labels import FIELD_MANAGER
+from gamecluster_operator.rest import RestKube
 
 from ..world import game_cluster
 from .conftest import Kubectl
