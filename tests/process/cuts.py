@@ -39,8 +39,9 @@ HEAL_SECONDS = 40.0
 class Cluster:
     """Three nodes, each at its place of the network: ``places`` is what ``health`` looks at."""
 
-    def __init__(self, network: Network, data: Path) -> None:
+    def __init__(self, network: Network, data: Path, targets: str = COUNTER) -> None:
         self.network = network
+        self._targets = targets
         self._data = data
         self._token = os.environ["GAMECLUSTER_ADMIN_TOKEN"] = secrets.token_hex(16)
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -85,7 +86,7 @@ class Cluster:
         own = {
             "NAME": "cut",
             "NODE": f"cut-{number}",
-            "TARGETS": COUNTER,
+            "TARGETS": self._targets,
             "HOST": host(number),
             "PORT": str(PORT),
             "URL": f"ws://{host(number)}:{PORT}/socket",
@@ -129,7 +130,7 @@ def _reset(network: Network, leader: int) -> None:
 async def run(situations: Sequence[str], players: int, seed: int, data: Path, strict: bool = False) -> list[str]:
     """Returns what is wrong with the history; raises AssertionError when the cluster does not do as it must."""
     dice = random.Random(seed)
-    with _cluster(data) as cluster:
+    with cut_cluster(data) as cluster:
         await until(cluster.is_whole, "the cluster is whole")
         urls = [place.url for place in cluster.places()]
         async with playing(urls, players, seed, 0.05) as moving:
@@ -173,9 +174,9 @@ async def _situation(name: str, cluster: Cluster, players: Sequence[Player], las
 
 
 @contextmanager
-def _cluster(data: Path) -> Iterator[Cluster]:
+def cut_cluster(data: Path, targets: str = COUNTER) -> Iterator[Cluster]:
     network = Network(NODES)
-    cluster = Cluster(network, data)
+    cluster = Cluster(network, data, targets)
     try:
         cluster.start()
         wait(lambda: all(cluster.view(number) for number in range(NODES)), "all nodes answer")

@@ -30,6 +30,8 @@ from .questions import Then as Answer
 from .seat import Line
 
 CALL_SECONDS = 3.0
+LOOK_SECONDS = 0.1
+"""So often is looked whether a node that was called is still heard."""
 LARGEST_PAYLOAD_BYTES = 65_536
 SIGNS_AT_MOST = 4
 """Under way at a time."""
@@ -129,9 +131,14 @@ class HeldNames:
             self._questions.ask(pod, QUESTION, body, CALL_SECONDS, then)
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                return await answer
+                while not (await asyncio.wait((answer,), timeout=LOOK_SECONDS))[0]:
+                    if pod != self._me and pod not in self._reachable():
+                        raise Rejected("unknown", node=name_of(pod), detail="that node has fallen silent")
+                return answer.result()
         except TimeoutError:
             raise Rejected("timed out", node=name_of(pod)) from None
+        finally:
+            answer.cancel()
 
     # --- what the node says
 
