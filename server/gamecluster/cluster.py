@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from .checks import json_object
 from .core import tracker
 from .core.effects import Presences
 from .core.events import Event
@@ -158,7 +159,7 @@ class MemoryBackend:
         return self._tracker.groups()
 
     async def ask(self, service: str, verb: str, args: Fields) -> Fields:
-        outcome = self._services.call(service, verb, args, ORIGIN)
+        outcome = self._services.call(service, verb, json_object(args), ORIGIN)
         if not outcome.ok:
             raise rejected(outcome.response)
         self.said += outcome.broadcasts

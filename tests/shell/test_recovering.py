@@ -17,6 +17,7 @@ from tests.shell.fakes import FakeBackend, FakeClient, FakeClock, FakeSocket
 
 from gamecluster import Channel, Rejected, on
 from gamecluster.chat import Chat
+from gamecluster.checks import json_object
 from gamecluster.core.effects import Deliver
 from gamecluster.core.messages import Fields, Incarnation
 from gamecluster.core.replication import apply
@@ -108,7 +109,7 @@ class Pod(FakeBackend):
         if self.log.reason is not None:
             answer.set_exception(Rejected(self.log.reason))
             return answer
-        sent = msgspec.json.decode(msgspec.json.encode(args))
+        sent = json_object(args)
         self.log.entries.append((self.log.services.call(service, verb, sent, Incarnation("a_b_1")), self, answer))
         return answer
 

@@ -114,12 +114,12 @@ class ChannelStream(StreamView):
         """All of ``lines`` or none."""
         args: Fields = {
             "topic": self.topic,
-            "lines": [(event, check_line(event, payload, how.stamped)) for event, payload in lines],
+            "lines": [[event, check_line(event, payload, how.stamped)] for event, payload in lines],
             "keep": how.lines,
             "nonce": nonce or secrets.token_hex(8),
             "expires": how.expire_seconds,
             "stamped": how.stamped,
-            "most": how.topics,
+            "most": list(how.topics) if how.topics else None,
         }
         answer = await self._ask("streams", "append", args)
         return {"offset": answer["offset"], "at": answer["at"]}
