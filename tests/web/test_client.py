@@ -32,13 +32,17 @@ def phoenix() -> None:
         subprocess.run([program("npm"), "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=100)
 
 
-@pytest.mark.parametrize("file", ["binary", "presence", "game", "connection", "misbehaviour", "cluster"])
+@pytest.mark.parametrize("file", ["binary", "channel", "presence", "game", "connection", "misbehaviour", "cluster"])
 def test_the_client_does_what_its_own_tests_say(file: str) -> None:
     run(f"{file}.test.mjs")
 
 
 def test_the_client_works_with_a_real_cluster_as_with_the_fake_one(cluster: harness.Cluster) -> None:
     run("cluster.test.mjs", GAMECLUSTER_ORIGIN=f"http://127.0.0.1:{cluster.port}")
+
+
+def test_chat_with_history_on_a_real_cluster(cluster: harness.Cluster) -> None:
+    run("chat.test.mjs", GAMECLUSTER_ORIGIN=f"http://127.0.0.1:{cluster.port}")
 
 
 def test_the_example_of_the_documentation_runs(cluster: harness.Cluster, tmp_path: Path) -> None:
