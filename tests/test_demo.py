@@ -99,6 +99,23 @@ def test_a_shout_reaches_everyone_in_the_room_as_it_was():
     assert chat.received == {"ann": [("shout", shouted)], "bob": [("shout", shouted)]}
 
 
+def test_a_lobby_shows_who_is_there_and_who_guards_the_gates():
+    lobby = room(example("lobby").Lobby, "lobby:1")
+    with pytest.raises(Rejected, match="say who you are"):
+        lobby.join("nobody")
+    assert lobby.join("one", name="ann") == {"here": []}
+    assert lobby.join("two", name="bob") == {"here": ["ann"]}
+    lobby.push("two", "status", status="away")
+    assert [meta["status"] for meta in lobby.presences["bob"]["metas"]] == ["away"]
+    lobby.push("one", "guard", gate="north")
+    guards = lobby.push("two", "guard", gate="north")["guards"]
+    assert [guard["name"] for guard in guards] == ["ann", "bob"]
+    lobby.push("one", "stop", gate="north")
+    assert lobby.groups == {"north": ["bob"]}
+    lobby.leave("two")
+    assert lobby.groups == {} and set(lobby.presences) == {"ann"}
+
+
 def test_coins_come_with_time_and_go_to_who_runs_there():
     coins = example("coins")
     game = play(coins.Coins, seed=1)

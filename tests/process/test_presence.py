@@ -11,10 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.process.harness import COUNTER, Cluster, get, until, up
+from tests.process.harness import COUNTER, ROOT, Cluster, command, get, until, up
 from tests.process.players import Payload, Socket
 
 ROOM, TOPIC = "gamecluster.demo:Room", "room:1"
+LOBBY = f"{ROOT / 'examples' / 'lobby.py'}:Lobby"
 PLAYERS = 20
 
 
@@ -157,3 +158,29 @@ async def test_the_grace_is_as_long_as_it_is_set(tmp_path: Path) -> None:
             await until(lambda: "ann" not in watcher.present, "ann has left")
             assert 1.4 < watcher.diffs[-1][0] - moment < 2.5
         assert get(f"{cluster.nodes()['game-0']['admin']}/groups") == {"groups": {}}
+
+
+async def test_a_killed_nodes_members_are_in_no_group_any_more_and_a_cut_off_clients_neither(tmp_path: Path) -> None:
+    with up(tmp_path, COUNTER, LOBBY) as cluster:
+        await until(cluster.healthy, "the cluster is healthy")
+        victim, here, there = others(cluster)
+        name_of = {node["url"]: name for name, node in cluster.nodes().items()}
+        watched = f"{cluster.nodes()[name_of[here]]['admin']}/groups"
+        async with AsyncExitStack() as stack:
+            sockets = {}
+            for name, url in (("ann", cluster.nodes()[victim]["url"]), ("bob", there), ("eve", there)):
+                sockets[name] = socket = await stack.enter_async_context(Socket.to(url))
+                await socket.push("lobby:1", "phx_join", {"name": name})
+                await socket.push("lobby:1", "guard", {"gate": "north"})
+            bob = {"node": name_of[there], "member": "bob"}
+            ann, eve = {"node": victim, "member": "ann"}, {**bob, "member": "eve"}
+            everybody = sorted([ann, bob, eve], key=lambda m: (m["node"], m["member"]))
+            await until(lambda: get(watched) == {"groups": {"north": everybody}}, "all three guard the gate")
+            assert command("groups", f"--url={watched.removesuffix('/groups')}").stdout.count("north") == 3
+
+            sockets["eve"].abort()
+            await until(lambda: eve not in get(watched)["groups"]["north"], "eve's socket is lost")
+            os.kill(cluster.pid(victim), signal.SIGKILL)
+            took = await until(lambda: get(watched) == {"groups": {"north": [bob]}}, "the dead node's members are gone")
+            print(f"the members of a killed node were gone after {took * 1000:.0f} ms")
+            assert took < 0.4, "no grace"
