@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,6 +160,14 @@ def test_a_broker_is_read_from_its_secret(kind: str, url: str) -> None:
     named = environment(pubsub={"type": kind, "secretRef": {"name": "broker"}})
     assert named["GAMECLUSTER_PUBSUB"] == "the url of broker"
     assert "GAMECLUSTER_PUBSUB" not in environment(pubsub={"type": "Mesh"})
+
+
+def test_the_manifest_in_the_docs_has_its_broker_here_and_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pubsub.md").read_text()
+    (manifest,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    wanted = yaml.safe_load(manifest)
+    assert environment(**wanted["spec"])["GAMECLUSTER_PUBSUB"] == "the url of broker"
+    assert parse_manifest(manifest, "docs/pubsub.md").spec.pubsub.type == "Redis"
 
 
 def test_a_volume_is_where_the_server_looks_for_it() -> None:

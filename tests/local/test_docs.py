@@ -14,7 +14,10 @@ from gamecluster.local import plan, reference
 from gamecluster.targets import load
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / page for page in ("README.md", "docs/local.md", "docs/configuration.md", "docs/performance.md")]
+PAGES = [
+    ROOT / page
+    for page in ("README.md", "docs/local.md", "docs/configuration.md", "docs/performance.md", "docs/pubsub.md")
+]
 COMMANDS = sorted(
     {
         re.split(r"\s+#", line.strip().strip("`"))[0]
