@@ -6,9 +6,9 @@ from typing import Any
 
 from gamecluster.core import effects as do
 from gamecluster.core import events as happened
-from gamecluster.core.durability import BATCH, MAX_UNSTORED, SNAPSHOT_EVERY, Kept
-from gamecluster.core.messages import Incarnation, Position, Record, Tables, name_of
-from gamecluster.core.replication import apply
+from gamecluster.core.durability import BATCH, MAX_UNSTORED, ROWS_FOR_AN_ENTRY, SNAPSHOT_EVERY, Durability, Kept
+from gamecluster.core.messages import Entry, Fields, Incarnation, Position, Record, Tables, name_of
+from gamecluster.core.replication import Log, apply
 from gamecluster.core.view import Status, StorageState
 
 from .cluster import Cluster
@@ -321,3 +321,19 @@ def test_a_new_life_does_not_replace_what_its_disk_has_by_less() -> None:
     cluster.run(3.0)
     stored = cluster.disk(leader).position
     assert stored is not None and end is not None and stored > end, "as soon as there is more"
+
+
+def test_a_large_state_is_written_anew_after_an_entry_for_every_so_many_rows() -> None:
+    log, durability = Log(), Durability(Kept.own, waits=False)
+    entries = 2 * SNAPSHOT_EVERY
+    rows: dict[str, Fields] = {f"p{number}": {"score": number} for number in range(entries * ROWS_FOR_AN_ENTRY)}
+    log.install(Position(1, 1), {"$board:wins:1": rows})
+    snapshots = []
+    for number in range(2, 2 * entries):
+        log.append(Entry(1, number, [], [], []))
+        log.commit(number)
+        for effect in durability.write(log, 1, False, False, number):
+            assert isinstance(effect, do.Store)
+            snapshots += [number] if effect.tables is not None else []
+            durability.stored(effect.last, len(effect.entries))
+    assert snapshots == [2, 2 + entries + 1]

@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.shell.stores import Server, postgresql_server, redis_server, server_folder
 
@@ -17,7 +18,17 @@ from gamecluster.core.effects import Store
 from gamecluster.core.messages import Entry, Position, Tables, incarnation
 from gamecluster.settings import Settings
 from gamecluster.shell.serve import begin_alone
-from gamecluster.shell.storage import Loaded, Storage, StorageBroken, StorageError, cluster_key, open_storage
+from gamecluster.shell.storage import (
+    Loaded,
+    SnapshotHead,
+    Storage,
+    StorageBroken,
+    StorageError,
+    cluster_key,
+    encode_snapshot,
+    open_storage,
+    replay,
+)
 from gamecluster.shell.storage.memory import MemoryStorage
 from gamecluster.shell.storage.postgresql import PostgresqlStorage
 from gamecluster.shell.storage.redis import RedisStorage
@@ -354,3 +365,11 @@ async def test_a_node_without_a_lease_begins_with_what_it_has_stored(tmp_path: P
     again = await (await begin_alone(me, storage)).read()
     assert again is not None and again.restore and (again.holder, again.epoch) == (me, 1003)
     await storage.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 999, 1000, 1001, 2016])
+def test_a_snapshot_that_is_encoded_in_parts_is_a_snapshot(count: int) -> None:
+    tables = {"empty": {}, "$board:wins:1": {f"p{i}": {"score": i, "at": 1.5} for i in range(count)}, "é": {"a": {}}}
+    encoded = encode_snapshot(Position(3, 70_000), tables)
+    assert replay(encoded, []) == Loaded(Position(3, 70_000), tables)
+    assert msgspec.msgpack.decode(encoded, type=SnapshotHead).position == Position(3, 70_000)

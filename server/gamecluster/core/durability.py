@@ -26,6 +26,8 @@ from .messages import Asleep, Entry, Incarnation, Position, Record, Tables, name
 
 START = Position(0, 0)
 SNAPSHOT_EVERY = 1000
+ROWS_FOR_AN_ENTRY = 20
+"""A large state is written anew after an entry for every so many of its rows: writing it is work for every pod, 40 MB for a million."""
 BATCH = 1000
 """Entries of one write."""
 PACE_SECONDS = 0.1
@@ -55,6 +57,10 @@ class Log(Protocol):
     def has(self, position: Position) -> bool: ...
 
     def after(self, position: Position) -> list[Entry]: ...
+
+    def size(self) -> int:
+        """Rows in all tables."""
+        ...
 
     def snapshot(self) -> Tables: ...
 
@@ -161,7 +167,7 @@ class Durability:
         return self._stored is not None and log.committed.seq - self._stored.seq >= PACE_ENTRIES
 
     def _next(self, log: Log, leads: int, target: Position) -> Store | None:
-        if self._stored is None or not log.has(self._stored) or self._since_snapshot >= SNAPSHOT_EVERY:
+        if self._stored is None or not log.has(self._stored) or self._is_long(log):
             if target == START or (not leads and log.committed == START):
                 return None
             self._since_snapshot = 0
@@ -169,6 +175,11 @@ class Durability:
             return Store(leads, log.committed, log.snapshot(), entries)
         entries = self._entries(log, self._stored, target)
         return Store(leads, self._stored, None, entries) if entries else None
+
+    def _is_long(self, log: Log) -> bool:
+        """The journal, for the state that it would be replaced by."""
+        since = self._since_snapshot
+        return since >= SNAPSHOT_EVERY and since >= log.size() // ROWS_FOR_AN_ENTRY
 
     def _entries(self, log: Log, after: Position, target: Position) -> list[Entry]:
         if after.seq >= target.seq:

@@ -91,6 +91,10 @@ class Log:
         self._before = self.committed = position
         self.tables = {name: dict(rows) for name, rows in tables.items()}
 
+    def size(self) -> int:
+        """Rows in all tables."""
+        return sum(map(len, self.tables.values()))
+
     def snapshot(self) -> Tables:
         """A copy that later commits do not touch (rows are replaced, never changed in place)."""
         return {name: dict(rows) for name, rows in self.tables.items()}

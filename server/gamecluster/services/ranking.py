@@ -1,7 +1,7 @@
 """Who is ahead of whom: an ordered index of one leaderboard, kept as its rows change, and views of it.
 
-Keys are in order in chunks of at most a thousand, so a change moves some kilobytes at most, whatever the board's length, and a rank is a
-sum of the lengths of chunks, some hundred for a million entries.
+Keys are in order in chunks of at most two thousand, so a change moves some kilobytes at most, whatever the board's length, and a rank is
+the sum of the lengths of chunks, some hundred for a million entries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from ..core.messages import Fields
 
-CHUNK = 1024
+CHUNK = 2048
 FEWEST = CHUNK // 8
 
 Key = tuple[float, int, str]
@@ -32,6 +32,7 @@ class Ranking:
         ordered = sorted(self._keys.values())
         self._chunks = [ordered[at : at + CHUNK // 2] for at in range(0, len(ordered), CHUNK // 2)]
         self._lasts = [chunk[-1] for chunk in self._chunks]
+        self._lengths = [len(chunk) for chunk in self._chunks]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -61,7 +62,7 @@ class Ranking:
         at = bisect_left(self._lasts, key)
         if at == len(self._chunks):
             return len(self._keys)
-        return sum(map(len, self._chunks[:at])) + bisect_left(self._chunks[at], key)
+        return sum(self._lengths[:at]) + bisect_left(self._chunks[at], key)
 
     def following(self, key: Key, count: int) -> list[Key]:
         """Up to ``count`` keys from ``key`` on."""
@@ -86,12 +87,12 @@ class Ranking:
 
     def _insert(self, key: Key) -> None:
         if not self._chunks:
-            self._chunks, self._lasts = [[key]], [key]
+            self._chunks, self._lasts, self._lengths = [[key]], [key], [1]
             return
         at = min(bisect_left(self._lasts, key), len(self._chunks) - 1)
         chunk = self._chunks[at]
         insort(chunk, key)
-        self._lasts[at] = chunk[-1]
+        self._changed(at)
         if len(chunk) > CHUNK:
             self._split(at)
 
@@ -100,6 +101,7 @@ class Ranking:
         half = len(chunk) // 2
         self._chunks[at : at + 1] = [chunk[:half], chunk[half:]]
         self._lasts[at : at + 1] = [chunk[half - 1], chunk[-1]]
+        self._lengths[at : at + 1] = [half, len(chunk) - half]
 
     def _take_out(self, key: Key) -> None:
         at = bisect_left(self._lasts, key)
@@ -108,20 +110,22 @@ class Ranking:
         if len(chunk) < FEWEST:
             self._merge(at)
         else:
-            self._lasts[at] = chunk[-1]
+            self._changed(at)
+
+    def _changed(self, at: int) -> None:
+        chunk = self._chunks[at]
+        self._lasts[at], self._lengths[at] = chunk[-1], len(chunk)
 
     def _merge(self, at: int) -> None:
         """Into the neighbour, so that there are never many chunks of few keys."""
         chunk = self._chunks.pop(at)
-        del self._lasts[at]
-        if not chunk:
-            return
+        del self._lasts[at], self._lengths[at]
         if not self._chunks:
-            self._chunks, self._lasts = [chunk], [chunk[-1]]
+            self._chunks, self._lasts, self._lengths = ([chunk], [chunk[-1]], [len(chunk)]) if chunk else ([], [], [])
             return
         to = at - 1 if at else 0
         self._chunks[to] = self._chunks[to] + chunk if at else chunk + self._chunks[to]
-        self._lasts[to] = self._chunks[to][-1]
+        self._changed(to)
         if len(self._chunks[to]) > CHUNK:
             self._split(to)
 

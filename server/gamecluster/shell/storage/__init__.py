@@ -9,6 +9,8 @@ StorageBroken  What is stored can't be read back. Somebody has to look; it is ne
 
 from __future__ import annotations
 
+import time
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -65,9 +67,35 @@ class Snapshot(Struct, frozen=True, array_like=True):
     tables: Tables
 
 
+class SnapshotHead(Struct, frozen=True, array_like=True):
+    """The same, with the state left as it is."""
+
+    position: Position
+    tables: msgspec.Raw
+
+
 encoder = msgspec.msgpack.Encoder()
+ROWS_AT_A_TIME = 1_000
 _snapshots = msgspec.msgpack.Decoder(Snapshot)
 _entries = msgspec.msgpack.Decoder(Entry)
+
+
+def encode_snapshot(position: Position, tables: Tables) -> bytes:
+    """A Snapshot's bytes, for a thread of its own: it lets the event loop run after every thousand rows, so that nobody waits for
+    hundreds of milliseconds while a million is encoded. ``tables`` is a copy that nobody changes."""
+    parts = [b"\x92", encoder.encode(position), _map_header(len(tables))]  # an array of two (MessagePack)
+    for name, rows in tables.items():
+        parts += [encoder.encode(name), _map_header(len(rows))]
+        items = iter(rows.items())
+        while some := dict(islice(items, ROWS_AT_A_TIME)):
+            parts.append(encoder.encode(some)[1 if len(some) < 16 else 3 :])
+            time.sleep(0)  # the interpreter's lock is free for a moment
+    return b"".join(parts)
+
+
+def _map_header(count: int) -> bytes:
+    """A map 32."""
+    return b"\xdf" + count.to_bytes(4, "big")
 
 
 def replay(snapshot: bytes, journal: list[bytes]) -> Loaded:

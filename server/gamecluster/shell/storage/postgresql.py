@@ -16,7 +16,7 @@ import asyncpg  # type: ignore[import-untyped]
 from ...core.durability import Kept
 from ...core.effects import Store
 from ...core.messages import Position
-from . import Loaded, Snapshot, StorageBroken, StorageError, encoder, replay
+from . import Loaded, StorageBroken, StorageError, encode_snapshot, encoder, replay
 
 ANSWER_SECONDS = 3.0
 
@@ -100,7 +100,7 @@ class PostgresqlStorage:
             store.writer,
             store.last.epoch,
             store.last.seq,
-            encoder.encode(Snapshot(store.base, store.tables or {})),
+            await asyncio.to_thread(encode_snapshot, store.base, store.tables or {}),
         )
         await connection.execute("DELETE FROM gamecluster_journal WHERE cluster = $1", self._cluster)
 

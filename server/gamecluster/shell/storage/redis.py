@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from ...core.durability import Kept
 from ...core.effects import Store
 from ...core.messages import Position
-from . import Loaded, Snapshot, StorageBroken, StorageError, encoder, replay
+from . import Loaded, StorageBroken, StorageError, encode_snapshot, encoder, replay
 
 ANSWER_SECONDS = 3.0
 
@@ -68,7 +68,7 @@ class RedisStorage:
         if store.tables is None:
             arguments += ["entries", b""]
         else:
-            arguments += ["snapshot", encoder.encode(Snapshot(store.base, store.tables))]
+            arguments += ["snapshot", await asyncio.to_thread(encode_snapshot, store.base, store.tables)]
         arguments += [encoder.encode(entry) for entry in store.entries]
         answer = await self._answer(self._script(keys=self._keys, args=arguments))
         if answer != b"written":

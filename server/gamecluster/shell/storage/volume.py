@@ -27,7 +27,7 @@ import msgspec
 from ...core.durability import Kept
 from ...core.effects import Store
 from ...core.messages import Entry, Position
-from . import Loaded, Snapshot, StorageBroken, StorageError, encoder, replay
+from . import Loaded, SnapshotHead, StorageBroken, StorageError, encode_snapshot, encoder, replay
 
 FILE = "gamestate.journal"
 HEAD = struct.Struct(">II")
@@ -139,7 +139,7 @@ class VolumeStorage:
                 f"a snapshot of {store.last} is older than what is there: {self._path} ends at {self._end}"
             )
         if store.tables is not None:
-            self._replace(_framed(encoder.encode(Snapshot(store.base, store.tables))) + data)
+            self._replace(_framed(encode_snapshot(store.base, store.tables)) + data)
         elif store.base != self._end or self._file is None:
             raise StorageError(f"{store.base} is not where {self._path} ends: {self._end}")
         else:
@@ -198,7 +198,7 @@ def _records(raw: bytes) -> Iterator[tuple[int, bytes]]:
 def _position_of(record: bytes, before: Position | None) -> Position:
     try:
         if before is None:
-            return msgspec.msgpack.decode(record, type=Snapshot).position
+            return msgspec.msgpack.decode(record, type=SnapshotHead).position
         return msgspec.msgpack.decode(record, type=Entry).position
     except msgspec.DecodeError as error:
         raise StorageBroken(f"what is stored can't be decoded: {error}") from None
