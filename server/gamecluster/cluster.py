@@ -150,7 +150,7 @@ class MemoryBackend:
     def dispatch(self, event: Event) -> None:
         if isinstance(event, tracker.Told):
             self._tracker.told(event, 0.0)
-            self._tracker.turn_ended(())
+            self._tracker.turn_ended((), 0.0)
 
     def presences(self, topic: str) -> Presences:
         return self._tracker.presences(topic)

@@ -24,9 +24,9 @@ ROOM, GUARDS = "room:1", "guards"
 class Pod:
     """A tracker, and what a client at it makes of the diffs (phoenix.js, ``Presence.syncDiff``)."""
 
-    def __init__(self, name: str, boot: int) -> None:
+    def __init__(self, name: str, boot: int, diff_every: float) -> None:
         self.me = incarnation(name, "uid", boot)
-        self.tracker = Tracker(self.me, GRACE)
+        self.tracker = Tracker(self.me, GRACE, diff_every)
         self.heard: dict[Incarnation, float] = {}
         self.diffs: list[PresenceChanged] = []
         self.seen: dict[str, dict[str, list[Fields]]] = {}
@@ -54,8 +54,9 @@ class Pod:
 class Mesh:
     """Pods, and what is on its way between them. ``up``: the links, by number; a message belongs to one."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, diff_every: float = 0.0) -> None:
         self.now = 100.0
+        self._diff_every = diff_every
         self.pods: dict[str, Pod] = {}
         self.up: dict[frozenset[Pod], int] = {}
         self.wire: list[tuple[Pod, Pod, int, bytes]] = []
@@ -66,7 +67,7 @@ class Mesh:
 
     def start(self, name: str) -> Pod:
         self._boots += 1
-        pod = self.pods[name] = Pod(name, self._boots)
+        pod = self.pods[name] = Pod(name, self._boots, self._diff_every)
         for other in [other for other in self.pods.values() if other is not pod]:
             self.link(pod, other)
         return pod
@@ -103,7 +104,7 @@ class Mesh:
     def end_turn(self, pod: Pod) -> None:
         linked = [peer.me for peer in self.pods.values() if frozenset((pod, peer)) in self.up]
         if pod.tracker.has_news:
-            for effect in pod.tracker.turn_ended(linked):
+            for effect in pod.tracker.turn_ended(linked, self.now):
                 if isinstance(effect, PresenceChanged):
                     pod.sync(effect)
                 else:
@@ -217,6 +218,20 @@ def test_more_than_fits_into_one_message_arrives_as_well(monkeypatch: pytest.Mon
     views: list[Presences] = [pod.tracker.presences(ROOM) for pod in mesh.pods.values()]
     assert len(views[0]) == 35 and views[0] == views[1] == views[2]
     assert mesh.pods["a"].tracker.version == 4
+
+
+def test_a_crowd_is_told_of_in_bunches_and_the_first_at_once() -> None:
+    mesh = Mesh("a", diff_every=0.1)
+    for number in range(20):
+        mesh.track("a", f"p{number}", by=number)
+        mesh.run(TICK)
+    mesh.run(0.1)
+    diffs = mesh.pods["a"].diffs
+    assert set(diffs[0].joins) == {"p0"} and len(diffs) == 5
+    assert mesh.pods["a"].keys() == {f"p{number}" for number in range(20)}
+    mesh.run(0.2)
+    mesh.track("a", "late", by=30)
+    assert set(diffs[-1].joins) == {"late"}, "after a quiet time it waits for nothing"
 
 
 def test_who_comes_is_told_in_full_and_nobody_else() -> None:
@@ -348,6 +363,20 @@ def test_after_a_partition_both_sides_see_everybody_again() -> None:
     assert mesh.pods["a"].keys() == mesh.pods["b"].keys() == {"ann", "bob", "eve"}
 
 
+def test_who_is_gone_and_back_between_two_diffs_is_in_neither() -> None:
+    mesh = Mesh("a", "b", diff_every=0.1)
+    mesh.track("a", "ann", by=1)
+    mesh.flow()
+    mesh.run(0.48, silent=["a"])
+    mesh.track("b", "bob", by=2)
+    mesh.run(3 * TICK, silent=["a"])
+    assert set(mesh.pods["b"].tracker.presences(ROOM)) == {"bob"}
+    mesh.flow()
+    mesh.run(0.2)
+    assert [set(diff.joins) for diff in mesh.pods["b"].diffs if diff.joins] == [{"ann"}, {"bob"}]
+    assert mesh.pods["b"].keys() == {"ann", "bob"} and not any(diff.leaves for diff in mesh.pods["b"].diffs)
+
+
 def test_a_pod_that_stands_still_is_gone_until_it_is_heard_again() -> None:
     mesh = Mesh("a", "b")
     mesh.track("a", "ann")
@@ -443,13 +472,17 @@ STEPS = (
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2**16)), min_size=10, max_size=100))
-def test_pods_that_hear_each_other_agree_whatever_came_before(steps: list[tuple[str, int]]) -> None:
-    mesh = Mesh("a", "b", "c")
+@given(
+    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2**16)), min_size=10, max_size=100),
+    st.sampled_from((0.0, 0.1)),
+)
+def test_pods_that_hear_each_other_agree_whatever_came_before(steps: list[tuple[str, int]], diff_every: float) -> None:
+    mesh = Mesh("a", "b", "c", diff_every=diff_every)
     for step, number in steps:
         play(mesh, step, random.Random(number))
         for pod in mesh.pods.values():
-            check_what_clients_saw(pod)
+            if not diff_every:
+                check_what_clients_saw(pod)
     mesh.settle()
     check_all_agree(mesh)
 

@@ -78,7 +78,7 @@ class Stage:
         return client
 
     def end_turn(self) -> None:
-        for effect in self.backend.tracker.turn_ended(()):
+        for effect in self.backend.tracker.turn_ended((), 0.0):
             assert isinstance(effect, PresenceChanged)
             self.hub.presence_changed(effect)
 

@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from .messages import Entry, Fields, Incarnation, Message, Op, Position, Record, Tables
 
-
 Presences = dict[str, dict[str, list[Fields]]]
 """As Phoenix has it: ``{key: {"metas": [{"phx_ref": …, **meta}]}}``."""
 
@@ -105,7 +104,10 @@ class Deliver(Struct, frozen=True):
 
 
 class PresenceChanged(Struct, frozen=True):
-    """Event ``presence_diff`` to the local subscribers of ``topic``, if anybody came or went; newcomers are told ``node.presences(topic)``."""
+    """Event ``presence_diff`` to the local subscribers of ``topic``, if anybody came or went.
+
+    Those who have just come are told ``node.presences(topic)`` instead.
+    """
 
     topic: str
     joins: Presences

@@ -73,6 +73,8 @@ from .view import ClusterView, HeldView, NodeView, Status, StorageState
 
 SEEN_REQUESTS = 16_384
 HELD_REQUESTS = 10_000
+DIFF_EVERY_SECONDS = 0.1
+"""Of who is present on a topic."""
 TICK_AT_MOST_SECONDS = 0.03
 """Of the time between two ticks as much counts against others: in more of it this pod may have stood still itself."""
 
@@ -153,7 +155,7 @@ class Node:
         self._durability = Durability(config.storage, config.durable)
         self._authority = Authority(game, randomness, services)
         self._forwarding = Forwarding(me)
-        self._tracker = Tracker(me, config.presence_grace)
+        self._tracker = Tracker(me, config.presence_grace, DIFF_EVERY_SECONDS)
         self._now = now
         self._out: list[Effect] = []
         self._serving_epoch = 0
@@ -693,7 +695,7 @@ class Node:
         """An acknowledgement to one whom another was promised since would count what may be cut off already."""
         self._is_flush_due = False
         self._send_all(self._replication.flush(self._now))
-        self._out += self._tracker.turn_ended(self._members.linked())
+        self._out += self._tracker.turn_ended(self._members.linked(), self._now)
         if self._ack is not None:
             (peer, ack), self._ack = self._ack, None
             if self._leadership.promise == Promise(ack.epoch, peer):

@@ -3,6 +3,7 @@
 | event                                  | what follows                                                                       |
 | -------------------------------------- | ---------------------------------------------------------------------------------- |
 | own entries change                     | at the turn's end one delta to all, of the next version                            |
+| what is shown of a topic changes       | at a turn's end one diff for the clients here, ten a second at most                |
 | a delta of the version after the known | applied; an older one is ignored; a later one: its sender is asked for all          |
 | Hello of a later version than known    | its sender is asked for all: a delta was lost, or the link is new                  |
 | a socket is lost                       | its presences linger for the grace; its group memberships end                      |
@@ -34,6 +35,8 @@ ASK_AGAIN_SECONDS = 0.25
 Told = Tracked | Untracked | TrackerEnded | PresenceWatched
 Said = TrackedDelta | TrackedAll | TrackedAsked
 Place = tuple[Space, str]
+Id = tuple[str, int]
+"""The tag of an entry's owner, and its ref."""
 Groups = dict[str, list[tuple[str, str]]]
 
 
@@ -64,10 +67,12 @@ class Owner:
 
 
 class Tracker:
-    """``grace``: seconds that presence stays when its socket, or its pod, is lost."""
+    """``grace``: seconds that presence stays when its socket, or its pod, is lost. ``diff_every``: seconds between two diffs of a topic
+    at least; the first after a quiet time waits for nothing. So a crowd that comes is told of in bunches."""
 
-    def __init__(self, me: Incarnation, grace: float) -> None:
+    def __init__(self, me: Incarnation, grace: float, diff_every: float = 0.0) -> None:
         self._grace = grace
+        self._diff_every = diff_every
         self._mine = _owner(me)
         self._owners: dict[Incarnation, Owner] = {}
         self._places: dict[Place, dict[str, dict[Entry, None]]] = {}
@@ -78,7 +83,9 @@ class Tracker:
         self._ended: list[int] = []
         self._newly_lingering: dict[int, None] = {}
         self._asking: dict[Incarnation, None] = {}
-        self._changes: dict[str, dict[Entry, None]] = {}  # by topic: shown or hidden since the last diff
+        self._changes: dict[str, dict[Id, Entry]] = {}  # by topic: shown or hidden since the last diff
+        self._next_at: dict[str, float] = {}  # topics that had a diff a moment ago
+        self._is_diff_due = False
 
     # --- views
 
@@ -90,7 +97,7 @@ class Tracker:
     @property
     def has_news(self) -> bool:
         """Something is to be said when the turn ends."""
-        return bool(self._changes or self._new or self._ended or self._newly_lingering or self._asking)
+        return bool(self._is_diff_due or self._new or self._ended or self._newly_lingering or self._asking)
 
     def presences(self, topic: str) -> Presences:
         entries = [e for key in self._places.get((Space.presence, topic), {}).values() for e in key if e.is_shown]
@@ -118,7 +125,7 @@ class Tracker:
             case TrackerEnded(by, wanted):
                 self._end_join(by, wanted, now)
             case PresenceWatched(topic):
-                self._changes.setdefault(topic, {})
+                self._changes_of(topic)  # the diff may be empty
             case _:
                 assert_never(event)
 
@@ -265,6 +272,9 @@ class Tracker:
                 self._lose(owner, since)
             if owner.lost_at is not None and now - owner.lost_at >= self._grace:
                 self._forget(peer, owner)
+        for topic in [topic for topic, at in self._next_at.items() if now >= at]:
+            del self._next_at[topic]
+            self._is_diff_due |= topic in self._changes
 
     def _excuse(self, stalled: float, now: float) -> None:
         """What was lost only when this pod went on has its grace from then."""
@@ -299,7 +309,7 @@ class Tracker:
 
     # --- the end of a turn
 
-    def turn_ended(self, linked: Sequence[Incarnation]) -> list[SendPeer | PresenceChanged]:
+    def turn_ended(self, linked: Sequence[Incarnation], now: float) -> list[SendPeer | PresenceChanged]:
         """One diff per topic; what is new here goes to all, and everything to those who asked for it."""
         deltas = self._take_deltas()
         asking, self._asking = self._asking, {}
@@ -307,11 +317,14 @@ class Tracker:
         for peer in linked:
             messages = self._everything() if peer in asking else deltas
             sent += [SendPeer(peer, message) for message in messages]
-        changes, self._changes = self._changes, {}
-        for topic, changed in changes.items():
-            joins = _presences(entry for entry in changed if entry.is_shown)
-            leaves = _presences(entry for entry in changed if not entry.is_shown)
+        self._is_diff_due = False
+        for topic in [topic for topic in self._changes if topic not in self._next_at]:
+            changed = self._changes.pop(topic)
+            joins = _presences(entry for entry in changed.values() if entry.is_shown)
+            leaves = _presences(entry for entry in changed.values() if not entry.is_shown)
             sent.append(PresenceChanged(topic, joins, leaves))
+            if self._diff_every:
+                self._next_at[topic] = now + self._diff_every
         return sent
 
     def _take_deltas(self) -> list[TrackedDelta]:
@@ -375,11 +388,14 @@ class Tracker:
             return
         entry.is_shown = is_shown
         if not is_group:
-            changed = self._changes.setdefault(entry.item.topic, {})
-            if entry in changed:  # it is again as after the last diff
-                del changed[entry]
-            else:
-                changed[entry] = None
+            changed = self._changes_of(entry.item.topic)
+            id = entry.owner.tag, entry.item.ref  # an owner who was forgotten may be back with the same entries
+            if changed.pop(id, None) is None:  # else it is again as after the last diff
+                changed[id] = entry
+
+    def _changes_of(self, topic: str) -> dict[Id, Entry]:
+        self._is_diff_due |= topic not in self._next_at
+        return self._changes.setdefault(topic, {})
 
 
 def _owner(who: Incarnation) -> Owner:
