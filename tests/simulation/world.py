@@ -29,10 +29,12 @@ from gamecluster.core.messages import (
     Position,
     Promised,
     Record,
+    Tables,
     incarnation,
     pod_of,
 )
 from gamecluster.core.node import Node, NodeConfig
+from gamecluster.services import Services
 from gamecluster_operator.labels import pod_name
 
 from . import invariants, loss
@@ -56,7 +58,9 @@ STORM = 300_000
 MakeNode = Callable[[Incarnation, Plan, Random, float, str], Any]
 
 
-def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision: str) -> Any:
+def real_node(
+    me: Incarnation, plan: Plan, random: Random, now: float, revision: str, services: Services | None = None
+) -> Any:
     config = NodeConfig(
         suspect_after=plan.suspect_after,
         replicas=plan.replicas,
@@ -73,7 +77,9 @@ def real_node(me: Incarnation, plan: Plan, random: Random, now: float, revision:
     )
     grace = 1e6 if plan.family is Family.clocks else 30.0  # a clock that jumps would end stays
     game = GuestBook(plan.grace) if plan.leaves else CounterGame(grace)
-    return Node(me, config, game, random, now)
+    if services is None and plan.speakers:
+        services = Services(lambda: 0.0, Random(f"{plan.seed}/{me}/services"))
+    return Node(me, config, game, random, now, services)
 
 
 class World:
@@ -85,6 +91,7 @@ class World:
         self.ledger = Ledger()
         self.lives: dict[Incarnation, Life] = {}
         self.clients: list[Client] = []
+        self.said: dict[tuple[str, int], str] = {}
         self.counts: Counter[str] = Counter()
         self.traps: dict[Moment, list[Callable[[Life | None], None]]] = {}
         self._make_node = make_node
@@ -265,8 +272,9 @@ class World:
     def _ask(self, pod: Incarnation, client: Client, make: Callable[[int], Event], answered: Answered) -> None:
         life = self.lives[pod]
         life.requests += 1
-        life.asked[life.requests] = (client, answered)
-        self._step(life, make(life.requests))
+        event = make(life.requests)
+        life.asked[-life.requests if isinstance(event, happened.Called) else life.requests] = (client, answered)
+        self._step(life, event)
 
     def tell(self, pod: Incarnation, event: Event) -> None:
         self.give(pod, self.hear, pod, event)
@@ -278,6 +286,12 @@ class World:
 
     def played(self, stay: str, response: Fields) -> None:
         invariants.check_played(self.ledger, stay, response)
+
+    def copy(self, pod: Incarnation) -> Tables:
+        return self.lives[pod].log.tables
+
+    def truth(self) -> Tables:
+        return self.ledger.shadow
 
     def was_undone(self, position: tuple[int, int]) -> bool:
         return Position(*position) in self.ledger.undone
@@ -339,6 +353,8 @@ class World:
             case do.DeliverPatch() | do.DeliverState():
                 if isinstance(effect, do.DeliverState):
                     life.shown = {name: dict(rows) for name, rows in life.node.visible_tables().items()}
+                    for client in self._at(life):
+                        client.begins_again()
                 invariants.check_delivery(self.ledger, life, effect)
                 for client in life.clients.values():
                     if client.pod == life.incarnation and client.joined:
@@ -363,11 +379,18 @@ class World:
                 self._drained(life)
             case do.PresenceChanged():
                 self.crowd.told(life, effect)
-            case do.Deliver() | do.DeliverRows() | do.Say():
+            case do.Deliver(topic, _, payload):
+                for client in self._at(life):
+                    client.hears(topic, payload)
+            case do.DeliverRows() | do.Say():
                 pass
             case _:
                 assert_never(effect)
         return False
+
+    def _at(self, life: Life) -> list[Client]:
+        here = life.clients.items()
+        return [c for connection, c in here if (c.pod, c.connection) == (life.incarnation, connection)]
 
     def _answer(self, life: Life, answer: do.Answer) -> None:
         asked = life.asked.pop(answer.request, None)
