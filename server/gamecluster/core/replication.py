@@ -24,6 +24,9 @@ from .messages import Ack, Append, Entry, Incarnation, Install, Message, Op, Pos
 HISTORY = 4096
 """Committed entries that are kept for peers that fall behind; who is further behind gets a snapshot."""
 
+SECONDS_A_ROW = 20e-6
+"""So long a row of a snapshot may take until its peer says that it has it."""
+
 START = Position(0, 0)
 Outgoing = list[tuple[Incarnation, Message]]
 
@@ -187,7 +190,7 @@ class Replication:
             if self.log.has(position):
                 self._raise_match(copy, position, now)
                 return self._send_from(peer, position)
-        return self._send_snapshot(peer)
+        return self._send_snapshot(peer, now)
 
     def flush(self, now: float) -> Outgoing:
         """What copies lack, and how far it is committed: one message for each, however many entries a turn has made.
@@ -221,7 +224,7 @@ class Replication:
         copy.quiet_until = now + self._resend_after / 4
         if self.log.has(ack.last):
             return self._send_from(peer, ack.last)
-        return self._send_snapshot(peer)
+        return self._send_snapshot(peer, now)
 
     def advance(self, waited_for: set[Incarnation]) -> int:
         """The number up to which every one of ``waited_for`` holds the log (rule 2: not a majority, all)."""
@@ -262,7 +265,7 @@ class Replication:
                 if copy.match is not None and self.log.has(copy.match):
                     out += self._send_from(peer, copy.match)
                 else:
-                    out += self._send_snapshot(peer)
+                    out += self._send_snapshot(peer, now)
         return out
 
     def _raise_match(self, copy: Copy, position: Position, now: float) -> None:
@@ -276,8 +279,12 @@ class Replication:
         copy.sent, copy.told = self.log.last, committed
         return [(peer, Append(self.epoch, position, entries, committed))]
 
-    def _send_snapshot(self, peer: Incarnation) -> Outgoing:
+    def _send_snapshot(self, peer: Incarnation, now: float) -> Outgoing:
+        """A large one is on its way for a while, and takes some time to read: it is not overdue sooner."""
         at = self.log.committed
+        copy = self._copies[peer]
+        copy.progress_at = now + self.log.size() * SECONDS_A_ROW
+        copy.quiet_until = max(copy.quiet_until, copy.progress_at)
         return [(peer, Install(self.epoch, at, self.log.snapshot())), *self._send_from(peer, at)]
 
     # --- replica, learner (the caller has checked the promise)

@@ -12,19 +12,21 @@ import errno
 import ipaddress
 import logging
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from ..core.events import LinkDown, LinkUp, PeerSaid
-from ..core.messages import Incarnation, Message, Publish
+from ..core.messages import Incarnation, Install, Message, Publish
 from ..errors import ConfigurationError
 from ..settings import Settings
 from .discovery import AddressBook, discover, is_address
 from .handshake import Greeting, Handshake
 from .interests import Interests
 from .keys import read_key
+from .mesh_install import Incoming, InstallBegun, InstallEnded, InstallRows, Outgoing, is_large
 from .mesh_link import MESSAGE_LIMIT_BYTES, Address, Aside, Link
 from .mesh_links import DUPLICATE, ITSELF, LinkTable
 from .questions import Answered, Question, Questions
@@ -91,6 +93,8 @@ class Mesh:
         self._before_turn_ends: list[Callable[[], None]] = []
         self._waiting: list[Link] = []
         self._is_turn_ending = False
+        self._outgoing: dict[Link, Outgoing] = {}
+        self._incoming: dict[Link, Incoming] = {}
         self.interests = Interests(lambda seconds, then: self._loop.call_later(seconds, then), self._tell)
         self.questions = Questions(lambda seconds, then: self._loop.call_later(seconds, then), self._tell)
 
@@ -114,6 +118,11 @@ class Mesh:
         """On the link to ``peer``, in order; dropped if there is none, or if it is a broadcast that nobody hears there."""
         link = self._table.get(peer)
         if link is None or (isinstance(message, Publish) and not self.interests.hears(peer, message.topic)):
+            return
+        if (large := self._outgoing.get(link)) is not None and large.takes(message):
+            return
+        if isinstance(message, Install) and is_large(message):
+            self._send_large(peer, link, message)
             return
         encoded = self._encoded(message)
         if len(encoded) > MESSAGE_LIMIT_BYTES:
@@ -196,6 +205,10 @@ class Mesh:
         for aside in asides:
             if isinstance(aside, Question | Answered):
                 self.questions.said(link.peer.incarnation, aside)
+            elif isinstance(aside, InstallBegun | InstallRows | InstallEnded):
+                install = self._incoming.setdefault(link, Incoming()).take(aside)
+                if install is not None and not link.is_closed:
+                    self._on_event(PeerSaid(link.peer.incarnation, install))
             else:
                 self.interests.said(link.peer.incarnation, aside)
 
@@ -205,6 +218,9 @@ class Mesh:
 
     def link_lost(self, link: Link, reason: str) -> None:
         self._strangers.discard(link)
+        self._incoming.pop(link, None)
+        if (large := self._outgoing.pop(link, None)) is not None:
+            large.drop()
         if link.peer is None:
             log.debug("no link with %s: %s", link.target or link.remote_host, reason)
             return
@@ -309,6 +325,14 @@ class Mesh:
     def _tell(self, peer: Incarnation, aside: Aside) -> None:
         if (link := self._table.get(peer)) is not None:
             link.tell(aside)
+
+    def _send_large(self, peer: Incarnation, link: Link, install: Install) -> None:
+        def done(behind: deque[Message]) -> None:
+            del self._outgoing[link]
+            for message in behind:
+                self.send(peer, message)
+
+        self._outgoing[link] = Outgoing(install, link.tell, lambda: link.unsent_bytes, self._loop.call_later, done)
 
     def _encoded(self, message: Message) -> bytes:
         """Encodes a message once, though it may go to every peer; it is forgotten at the turn's end."""

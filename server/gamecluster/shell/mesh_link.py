@@ -15,6 +15,7 @@ import msgspec
 from ..core.messages import Message
 from .handshake import FRAME_BYTES_AT_MOST, Greeting, Handshake, HandshakeFailed, SealBroken, State
 from .interests import Interest
+from .mesh_install import EncodedRows, Part
 from .questions import Answered, Question
 
 MEBIBYTE = 1024 * 1024
@@ -29,7 +30,7 @@ ACCEPTED, MESSAGES, ADDRESSES, ASIDES = 0, 1, 2, 3
 Address = tuple[str, int]
 """IP address and port."""
 
-Aside = Interest | Question | Answered
+Aside = Interest | Question | Answered | Part
 """What pods say to each other that is no decision's business."""
 ASIDES_OF_A_FRAME = 64
 
@@ -74,7 +75,7 @@ class Link(asyncio.Protocol):
         self._received = bytearray()
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
-        self._asides: list[Aside] = []
+        self._asides: list[Aside | EncodedRows] = []
 
     @property
     def peer(self) -> Greeting | None:
@@ -98,7 +99,7 @@ class Link(asyncio.Protocol):
         if self._outgoing_bytes > UNSENT_LIMIT_BYTES:
             self._cut_unsent()
 
-    def tell(self, aside: Aside) -> None:
+    def tell(self, aside: Aside | EncodedRows) -> None:
         """Leaves with the messages of this turn."""
         if self.is_closed:
             return
