@@ -197,6 +197,12 @@ class Client:
             self._waiting[n] = 0
         return self._life
 
+    def hears(self, topic: str, payload: bytes) -> None:
+        """A broadcast on its pod."""
+
+    def begins_again(self) -> None:
+        """Its pod's copy of the state was replaced."""
+
     def saw(self, epoch: int, seq: int) -> None:
         """A frame of topic ``game``: what a client sees never goes back, through whichever pods it goes."""
         if epoch < self.seen[0] or (seq < self.seen[1] and not self._cluster.was_undone(self.seen)):

@@ -19,6 +19,7 @@ from gamecluster.core.past import Past
 from gamecluster.core.replication import Log, Replication
 from gamecluster.core.seal import Sealing
 from gamecluster.core.tracker import Tracker
+from gamecluster.services.streams import Streams
 from gamecluster_operator import backstop, restore
 from gamecluster_operator.record import Record as OperatorsRecord
 
@@ -456,6 +457,11 @@ def _match(replication: Replication, peer: Any) -> int:
     return copy.match.seq if copy is not None and copy.match is not None else 0
 
 
+def forget_nonces(patch: pytest.MonkeyPatch) -> None:
+    """A repeated line is another one."""
+    patch.setattr(Streams, "_earlier", lambda self, topic, nonce: None)
+
+
 MUTANTS = (
     Mutant("no fence", Family.partitions, no_fence),
     Mutant("promise without a name", Family.everything, promise_without_name),
@@ -504,4 +510,5 @@ MUTANTS = (
     Mutant("lost deltas stay lost", Family.presence, lost_deltas_stay_lost, ("presence",)),
     Mutant("the dead stay", Family.presence, the_dead_stay, ("presence",)),
     Mutant("the grace goes on", Family.leaving, the_grace_goes_on, ("I5", "stay")),
+    Mutant("forget nonces", Family.streams, forget_nonces, ("stream",)),
 )

@@ -16,6 +16,8 @@ from .faults import Trouble
 from .guests import Guest
 from .invariants import Violated, check_stays, visible
 from .schedule import Plan
+from .speakers import Speaker
+from .speakers import check_end as check_lines
 from .transcript import Transcript
 from .world import MakeNode, World, real_node
 
@@ -73,6 +75,8 @@ def _run(world: World) -> Result:
     plan = world.plan
     for index in range(plan.players + plan.uncounted):
         _add(world, _player(world, f"player{index}", index < plan.players)).start()
+    for index in range(plan.speakers):
+        _add(world, Speaker(world, Random(f"{plan.seed}/speaker{index}"), f"speaker{index}", plan.think)).start()
     trouble = Trouble(world)
     world.run_until(plan.seconds)
     quieten(world, trouble)
@@ -252,6 +256,9 @@ def check_end(world: World) -> None:
     if others := [str(life) for life in world.living() if life.node.is_leader and life.incarnation != holder]:
         raise Violated("I1", f"{others} lead beside {holder}")
     check_stays(world.ledger)
+    speakers = [client for client in world.clients if isinstance(client, Speaker)]
+    if speakers and (wrong := check_lines(world.ledger.shadow, speakers)):
+        raise Violated("stream", wrong)
     truth = visible(world.ledger.shadow)
     for life in world.living():
         tables = life.node.visible_tables()

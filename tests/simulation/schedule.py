@@ -30,6 +30,7 @@ class Family(StrEnum):
     storage = "storage"  # all that have the GameState die at once, and it comes back from what is stored
     alone = "alone"  # a pod is left alone without the API server, and the game is begun again elsewhere
     hibernation = "hibernation"  # all pods go, one after another, and come back from what is stored
+    streams = "streams"  # people say lines that are kept, and hear them wherever they are
     presence = "presence"  # sockets that are tracked on topics and in groups come and go, and so do their pods
     leaving = "leaving"  # players leave on purpose, or stay away for longer than the grace, and come back
 
@@ -117,6 +118,7 @@ class Plan:
     think: float
     clocks: tuple[float, float]  # how slow and how fast a pod's clock may run
     faults: tuple[Fault, ...]
+    speakers: int = 0  # who say lines that are kept
     tracks: float = 0.0  # seconds between two deeds of those who are present somewhere; 0: nobody is
     leaves: float = 0.0  # how likely a player leaves after a move that was answered
     grace: float = 30.0  # how long a player may be away
@@ -204,17 +206,37 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
         Kind.scale_up,
         Kind.scale_down,
     ),
+    Family.streams: (
+        *_PROCESS,
+        Kind.reconnect,
+        Kind.reconnect,
+        Kind.pause,
+        Kind.cut,
+        Kind.cut,
+        Kind.isolate,
+        Kind.one_way,
+        Kind.halves,
+        Kind.slow,
+        Kind.hand_off,
+        Kind.hand_off,
+        Kind.drain,
+    ),
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate, Kind.lease_unreachable),
 }
 
 
+_AFTER = (Family.streams,)
 _LAST = (Family.presence,)
 _NEWEST = (Family.hibernation,)
 _LATEST = (Family.backstop, Family.storage, Family.alone, Family.leaving)
 _LATER = (Family.deleted, Family.clocks, Family.scaling)
 """All drawn apart from the others, so that the seeds from before they were there mean what they meant."""
 
-USUAL = (*(f for f in Family if f not in (*_LATER, *_LATEST, *_NEWEST, *_LAST)), Family.everything, Family.everything)
+USUAL = (
+    *(f for f in Family if f not in (*_LATER, *_LATEST, *_NEWEST, *_LAST, *_AFTER)),
+    Family.everything,
+    Family.everything,
+)
 
 
 def plan(seed: int, family: Family | None = None) -> Plan:
@@ -232,6 +254,9 @@ def plan(seed: int, family: Family | None = None) -> Plan:
     last = Random(f"{seed}/last")
     if last.random() < 0.07 * len(_LAST):
         drawn = last.choice(_LAST)
+    after = Random(f"{seed}/after")
+    if after.random() < 0.07 * len(_AFTER):
+        drawn = after.choice(_AFTER)
     kind = family or drawn  # drawn in any case: a seed means the same plan whether its family is named or not
     least, most = _SECONDS.get(kind, (2.5, 7.0))
     seconds = random.uniform(least, most)
@@ -290,6 +315,15 @@ def _alone(random: Random) -> dict[str, Any]:
 
 def _leaving(random: Random) -> dict[str, Any]:
     return {"leaves": random.choice((0.02, 0.1, 0.3)), "grace": random.choice((0.5, 1.0, 2.0, 30.0))}
+
+
+def _speaking(random: Random) -> dict[str, Any]:
+    return {
+        "speakers": random.choice((2, 3, 5)),
+        "players": 1,
+        "uncounted": 0,
+        "think": random.choice((0.01, 0.05, 0.2)),
+    }
 
 
 def _present(random: Random) -> dict[str, Any]:
@@ -393,5 +427,6 @@ _SETTLE = {
     Family.alone: _alone,
     Family.leaving: _leaving,
     Family.presence: _present,
+    Family.streams: _speaking,
 }
 """What a family needs beyond the others' plans."""
