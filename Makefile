@@ -6,9 +6,9 @@ SEEDS ?= 200
 N ?= 100
 MINUTES ?= 10
 CLUSTERS ?= 1000
-timeless = tests/contract tests/core tests/operator tests/phoenix tests/simulation
-patient = tests/local tests/shell $(wildcard tests/test_*.py) \
-  $(foreach n,asleep bad_input changed_game check early_stop players supervisor,tests/process/test_$(n).py)
+timeless = tests/contract tests/core tests/operator tests/phoenix tests/services tests/simulation
+patient = tests/local tests/shell $(wildcard tests/test_*.py $(patsubst %,tests/process/test_%.py,\
+  asleep bad_input boards changed_game chat check early_stop lost_lease matchmaker players pubsub supervisor))
 scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e tests play check | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
@@ -38,7 +38,7 @@ test: setup ## all tests that need no cluster
 timeless: setup ## those of them that look at no clock: whatever runs beside them
 	$(bin)/python -m pytest $(timeless) --ignore tests/operator/apiserver --ignore tests/operator/exposed
 
-patient: setup ## those that wait for something, which may take long on a busy machine
+patient: setup ## those that wait for something, and bear to wait long: on a busy machine they pass, too
 	$(bin)/python -m pytest $(patient)
 
 timed: setup ## all others: they want a quiet machine
