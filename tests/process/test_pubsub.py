@@ -59,11 +59,12 @@ async def connected(server: Server) -> set[str]:
     if server.url.startswith("redis"):
         async with Redis.from_url(server.url, decode_responses=True) as client:
             names = {entry["name"] for entry in await client.client_list()}
-            return {name for name in names if name.startswith("gamecluster-")} | set(await client.pubsub_channels())
+            channels = {str(name) for name in await client.pubsub_channels()}
+            return {name for name in names if name.startswith("gamecluster-")} | channels
     connection = await asyncpg.connect(server.url)
     try:
-        names = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'gamecluster pubsub%'"
-        return {row[0] for row in await connection.fetch(names)}
+        query = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'gamecluster pubsub%'"
+        return {row[0] for row in await connection.fetch(query)}
     finally:
         await connection.close()
 

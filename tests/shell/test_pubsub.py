@@ -446,7 +446,7 @@ class Traces:
     """What a broker knows of pods: their connections' names, channels with a subscriber (Redis), rows (PostgreSQL)."""
 
     links: list[str] = field(default_factory=list)
-    channels: list[bytes] = field(default_factory=list)
+    channels: list[Any] = field(default_factory=list)
     rows: int = 0
 
 
@@ -559,7 +559,8 @@ class TestRedis:
         self, redis: Server, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with Redis.from_url(redis.url) as client:
-            await client.execute_command("ACL", "SETUSER", "mute", "on", ">secret", "+@all", "-publish", "allchannels")
+            rules = ["+@all", "-publish"]
+            await client.acl_setuser("mute", enabled=True, passwords=["+secret"], commands=rules, channels=["*"])
         link_url = redis.url.replace("redis://", "redis://mute:secret@")
         pod = Pod(Settings(node="pod-0", pubsub=link_url), SOON)
         try:

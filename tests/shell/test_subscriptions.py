@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +120,18 @@ def test_a_topic_wanted_again_while_it_is_given_up_is_waited_for() -> None:
     assert broker.joined == ["room:1"]
     broker.catches_up()
     assert broker.joined == ["room:1"] * 2 and broker.topics == {OWN, "room:1"}
+
+
+def test_a_client_that_can_not_be_let_in_is_in_nobodys_way(caplog: pytest.LogCaptureFixture) -> None:
+    broker = Broker()
+
+    def fail() -> None:
+        raise KeyError("nobody")
+
+    broker.subscriptions.want("room:1", fail, True)
+    broker.want("room:1")
+    broker.catches_up()
+    assert broker.joined == ["room:1"] and "KeyError" in caplog.text
 
 
 def test_very_many_are_told_in_parts() -> None:

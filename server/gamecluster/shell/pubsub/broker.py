@@ -120,7 +120,7 @@ class BrokerPubSub:
                 await self._use(link)
             except Exception as error:
                 failures = 0 if self._was_steady() else failures + 1
-                self._lost(link, _reason(error))
+                self._lost(link, _reason(error).rstrip("."))
             finally:
                 await link.close()
             await asyncio.sleep(self._back_off(failures))

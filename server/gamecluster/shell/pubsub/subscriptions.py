@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..interests import CallLater
 from ..timers import Timer
+
+log = logging.getLogger("gamecluster.pubsub")
 
 TOPICS_AT_ONCE = 500
 
@@ -98,4 +101,7 @@ class Subscriptions:
             then = waiting.then.pop(0)
             if not waiting.then:
                 del self._waiting[topic]
-            then()
+            try:
+                then()
+            except Exception:  # one client's way in must not end the link for all others
+                log.exception("a client could not be let into %r", topic)
