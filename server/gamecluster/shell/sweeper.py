@@ -1,4 +1,4 @@
-"""Has the leader drop what is too old: seasons of leaderboards, notifications, answers to calls. Where nothing is, nothing is written."""
+"""Has the leader drop what is too old: seasons of leaderboards, notifications, answers, streams. Where nothing is, nothing is written."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Protocol
 from ..core.messages import Fields
 from ..core.view import ClusterView
 from ..rules import Rejected
-from ..services import boards, nonces, notices
+from ..services import boards, nonces, notices, streams
 from ..services.standings import BOARDS
 
 LOOK_SECONDS = 5.0
 NOTICES_SECONDS = 600.0
+STREAMS_SECONDS = 60.0
+STREAMS_AT_ONCE = 1_000
+"""Calls in a row: all that there can be, on a clock that does not go back."""
 PAUSE_SECONDS = 0.02
 ROWS_AT_A_TIME = 2_000
 
@@ -38,7 +41,7 @@ class Pod(Protocol):
 
 async def sweep(pod: Pod, wall_clock: Callable[[], float] = time.time, look_seconds: float = LOOK_SECONDS) -> None:
     """Without end. ``wall_clock``: Unix seconds."""
-    looked_at = wall_clock()
+    looked_at = streams_at = wall_clock()
     while True:
         await asyncio.sleep(look_seconds)
         view, now = pod.view(), wall_clock()
@@ -46,6 +49,9 @@ async def sweep(pod: Pod, wall_clock: Callable[[], float] = time.time, look_seco
             continue
         await _call(pod, _seasons(pod.rows))
         await _call(pod, _answers(pod.rows, round(now * 1000)))
+        if not 0 <= now - streams_at < STREAMS_SECONDS:
+            streams_at = now
+            await _call(pod, _streams(pod.rows, round(now * 1000)))
         if not 0 <= now - looked_at < NOTICES_SECONDS:
             looked_at = now
             await _call(pod, _notices(pod.rows, round(now * 1000)))
@@ -70,6 +76,13 @@ def _seasons(rows: Rows) -> Iterator[Call]:
 def _answers(rows: Rows, now: int) -> Iterator[Call]:
     while any(nonces.is_old(row, now) for row in islice(rows(nonces.TABLE).values(), 1)):
         yield "nonces", "sweep", {}
+
+
+def _streams(rows: Rows, now: int) -> Iterator[Call]:
+    for _ in range(STREAMS_AT_ONCE):
+        if not any(streams.is_due(row, now) for row in rows(streams.TABLE).values()):
+            return
+        yield "streams", "sweep", {}
 
 
 def _notices(rows: Rows, now: int) -> Iterator[Call | None]:
