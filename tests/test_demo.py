@@ -168,3 +168,20 @@ def test_the_chat_has_names():
     said = ("said", {"name": "ann", "text": "hello"})
     assert chat.received["2"] == [("joined", {"name": "bob"}), said, ("left", {"name": "ann"})]
     assert chat.received["1"][-1] == ("said", {"name": "ann", "text": "hm"})
+
+
+def test_guards_are_posted_paid_and_asked():
+    npcs = example("npcs")
+    house = room(npcs.Guardhouse, "guardhouse:1", singletons=[npcs.Treasury])
+    house.join("ann")
+    house.join("bob")
+    house.push("ann", "post", guard="hal", motto="halt")
+    house.push("bob", "post", guard="sue", motto="pass")
+    assert house.push("bob", "talk", guard="hal", question="who?") == {"answer": "halt!", "heard": 1}
+    assert house.received["ann"] == [("posted", {"guard": "hal"}), ("posted", {"guard": "sue"})]
+    wages = {"hal": {"paid": 10, "left": 90}, "sue": {"paid": 10, "left": 80}}
+    assert house.push("ann", "look") == {"guards": {"guard:hal": "test-0", "guard:sue": "test-0"}, "wages": wages}
+    house.leave("ann")
+    assert house.push("bob", "look")["guards"] == {"guard:sue": "test-0"}
+    with pytest.raises(Rejected, match="unknown name"):
+        house.push("bob", "talk", guard="hal", question="who?")
