@@ -75,7 +75,7 @@ class Channel:
     """So many of the last broadcasts are kept for who comes back, who gets those that it missed. 0: none; 1,000 at most."""
     recover_seconds: ClassVar[float] = 300.0
     """How old they may be then."""
-    expire_seconds: ClassVar[float | None] = DAY_SECONDS
+    kept_seconds: ClassVar[float | None] = DAY_SECONDS
     """What is kept of a topic on which nothing was broadcast for so long is dropped. None: it is not."""
     player: str | None = None
     """Who the client is: the player that the token of its join, or of its socket, is for; None without one."""
@@ -141,7 +141,7 @@ class Channel:
         """At the moment from which on broadcasts reach the client. What it pushes follows the join's answer."""
 
     def _kept(self) -> Kept:
-        return Kept(self.recover, self.expire_seconds)
+        return Kept(self.recover, self.kept_seconds)
 
     def _welcome(self, offset: int, recovered: bool) -> Fields:
         """Added to the join's response at the moment from which on broadcasts after ``offset`` reach the client."""
@@ -334,7 +334,7 @@ def _check_class(cls: type[Channel]) -> None:
         raise DefinitionError(
             f"{who}.recover: expected a number of broadcasts, at most {MOST_RECOVERED}, got {cls.recover!r}"
         )
-    if cls.topic.split(":")[0] in ("game", "phoenix", "player") and not cls._is_own:
+    if (cls.topic.split(":")[0] in ("game", "phoenix", "player") or cls.topic[:1] == "$") and not cls._is_own:
         raise DefinitionError(f"{who}.topic: {cls.topic!r} is the cluster's own")
     for name in ("push", "broadcast", "outbox", "cluster", "player", "track", "untrack", "presences"):
         if name in vars(cls):

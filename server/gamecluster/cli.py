@@ -203,7 +203,7 @@ def _add_running(commands: Any) -> None:
         "targets",
         nargs="*",
         metavar="TARGET",
-        help="module:Class or file.py:Class: a Game, and Channels (default: the demo)",
+        help="module:Class or file.py:Class: a Game, Channels, Singletons (default: the demo)",
     )
     up.add_argument(
         "-f", "--file", type=Path, metavar="MANIFEST", help="a GameCluster manifest, as kubectl apply takes it"

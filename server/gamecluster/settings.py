@@ -114,7 +114,7 @@ class Settings:
     name: str = _variable("the cluster's name", _name, default="gamecluster")
     pod_uid: str = _variable("what tells two pods of one name apart; kept in the data folder if not given", default="")
     targets: tuple[str, ...] = _variable(
-        "`module:Class` or `file.py:Class`, several by commas: a Game, and Channels", _list, default=()
+        "`module:Class` or `file.py:Class`, several by commas: a Game, Channels, Singletons", _list, default=()
     )
     host: str = _variable("address to listen on", default="127.0.0.1")
     port: int = _variable("client port (WebSocket and page)", _integer(1, 65335), default=4000)
