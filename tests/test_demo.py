@@ -99,6 +99,26 @@ def test_a_shout_reaches_everyone_in_the_room_as_it_was():
     assert chat.received == {"ann": [("shout", shouted)], "bob": [("shout", shouted)]}
 
 
+def test_a_teams_chat_keeps_what_was_said_for_who_was_away():
+    chat = example("teams").TeamChat
+    with pytest.raises(Rejected, match="token needed"):
+        room(chat, "team:red").join("nobody")
+    team = room(chat, "team:red", players=True)
+    team.join("ann")
+    position = team.join("ben")["recovery"]
+    team.leave("ben")
+    assert team.push("ann", "say", body=" over here ") == {"id": 1}
+    team.push("ann", "typing")
+    team.push("ann", "cheer", for_whom="ben")
+    missed = team.join("ben", recover={"epoch": position["epoch"], "offset": position["offset"]})["recovery"]
+    assert missed["recovered"]
+    assert [(line["event"], line["payload"].get("body")) for line in missed["missed"]] == [
+        ("said", "over here"),
+        ("cheered", None),
+    ]
+    assert team.push("ben", "history")["messages"][0]["from"] == "ann"
+
+
 def test_a_lobby_shows_who_is_there_and_who_guards_the_gates():
     lobby = room(example("lobby").Lobby, "lobby:1")
     with pytest.raises(Rejected, match="say who you are"):

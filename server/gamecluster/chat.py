@@ -28,7 +28,7 @@ class Chat(Channel):
     topic = "chat:*"
     recover = 100
     recover_seconds = 3600.0
-    expire_seconds = None
+    kept_seconds = None
     keep: ClassVar[int] = 1000
     """Lines of each topic; older ones are gone. 10,000 at most."""
     history_at_most: ClassVar[int] = 100
@@ -72,7 +72,7 @@ class Chat(Channel):
         return body
 
     def _kept(self) -> Kept:
-        return Kept(self.keep, self.expire_seconds, True, (type(self).topic.rstrip("*"), self.topics_at_most))
+        return Kept(self.keep, self.kept_seconds, True, (type(self).topic.rstrip("*"), self.topics_at_most))
 
     def _welcome(self, offset: int, recovered: bool) -> Fields:
         """Who is told what it missed has the rest."""
