@@ -16,7 +16,7 @@ from gamecluster.rules import Rejected
 from gamecluster.services import Services
 from gamecluster.services import boards as module
 from gamecluster.services.ranking import Ranking, View
-from gamecluster.services.standings import AT_ONCE, KEEP_SEASONS, Standings
+from gamecluster.services.standings import AT_ONCE, KEEP_SEASONS, MANY, Standings
 
 POD = Incarnation("a-0_uid_1")
 
@@ -258,4 +258,20 @@ def test_a_long_board_is_put_in_order_bit_by_bit_while_it_changes(pod: Pod) -> N
     while pod.standings.is_building:
         pod.standings.build(100)
     assert names(pod.wins.top(4)) == ["new", "p0", "p50", "p5999"] and pod.wins.count() == AT_ONCE * 3
+    assert pod.wins.top(1000) == View(Ranking(pod.tables["$board:wins:1"])).top(1000)
+
+
+def test_a_pod_that_catches_up_with_very_much_makes_its_index_anew(pod: Pod) -> None:
+    changes = [(f"p{number % 5000}", float(number % 769 + 1)) for number in range(MANY + 200)]
+    pod.rule(*changes[:100])
+    pod.commit()
+    pod.rule(*changes[100:])
+    pod.call("remove", player="p7")
+    pod.commit()
+    assert pod.standings.is_building and len(pod.standings._rankings["$board:wins:1"]) == 0
+    pod.call("add", player="new", amount=10**6)
+    pod.commit()
+    while pod.standings.is_building:
+        pod.standings.build(500)
+    assert names(pod.wins.top(1)) == ["new"] and pod.wins.rank("p7") is None
     assert pod.wins.top(1000) == View(Ranking(pod.tables["$board:wins:1"])).top(1000)

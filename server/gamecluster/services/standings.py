@@ -20,6 +20,8 @@ BOARDS = "$boards"
 PREFIX = "$board:"
 KEEP_SEASONS = 3
 """Seasons that are over and can still be read."""
+MANY = 10_000
+"""Changes at once, of a pod that was behind: then the index is made anew, a part at a time."""
 AT_ONCE = 2_000
 """Rows that are put in order without a pause: some milliseconds."""
 
@@ -57,9 +59,11 @@ class Standings:
             for name, row in self._rows(BOARDS).items():
                 self._begin(table_of(name, row["season"]))
             return
+        anew = self._begin_again(ops) if len(ops) > MANY else ()
         for table, key, fields in ops:
             if table.startswith(PREFIX):
-                self._follow(table, key, fields)
+                if table not in anew:
+                    self._follow(table, key, fields)
             elif table == BOARDS:
                 self._forget_old(key)
 
@@ -87,6 +91,15 @@ class Standings:
                     ranking.put(player, row)
             if len(batch) < count:
                 del self._building[table]
+
+    def _begin_again(self, ops: list[Op]) -> set[str]:
+        """With the rows as they are now, which is after all of ``ops``. Returns whose."""
+        tables = {table for table, _, _ in ops if table in self._rankings}
+        for table in tables:
+            self._building.pop(table, None)
+            del self._rankings[table]
+            self._begin(table)
+        return tables
 
     def _begin(self, table: str) -> Ranking:
         rows = self._rows(table)
