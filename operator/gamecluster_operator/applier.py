@@ -263,7 +263,8 @@ class Applier:
         elif self.memory.shrinking_since is None:
             self.memory.shrinking_since = self.now
         since = self.now - self.memory.shrinking_since if self.memory.shrinking_since is not None else 0.0
-        plan = scaling.plan(self.cluster.replicas, current, self.observed.record, self.observed.pods, since)
+        copies = self.cluster.game_state.replicas
+        plan = scaling.plan(self.cluster.replicas, current, self.observed.record, self.observed.pods, since, copies)
         outcome.waiting = plan.waiting
         if plan.hand_off is not None and self.observed.admin_token is not None:
             await self.pods.hand_off(plan.hand_off.leader, self.observed.admin_token, plan.hand_off.to)

@@ -2,6 +2,7 @@
 
 Growing is done at once. Shrinking takes the highest ordinals away, so before that the GameState must be elsewhere:
 
+    the leader goes, and keeps no copy but its own → remove it: only as it goes it takes in one that stays, if that is ready
     the leader goes           → ask it to hand over, and wait for at most HAND_OFF_SECONDS
     all of the in-sync go     → keep the lowest of them until a pod that stays is in sync, for at most REFILL_SECONDS
 
@@ -50,16 +51,25 @@ class Plan:
 
 
 def plan(
-    wanted: int, current: int | None, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float
+    wanted: int,
+    current: int | None,
+    record: Record | None,
+    pods: tuple[ObservedPod, ...],
+    shrinking_seconds: float,
+    copies: int,
 ) -> Plan:
-    """``shrinking_seconds``: for how long fewer pods have been wanted than there are."""
+    """``shrinking_seconds``: for how long fewer pods have been wanted than there are; ``copies``: as many as the spec wants, for a
+    leader that does not say how many it keeps."""
     if wanted == 0 and current:
-        return _to_none(current, record, pods, shrinking_seconds)
+        return _to_none(current, record, pods, shrinking_seconds, copies)
     if current is None or wanted >= current or record is None:
         return Plan(wanted)
     leader = next((p for p in pods if record.holder and p.name == name_of(record.holder)), None)
     in_sync = {ordinal_of(name_of(who)) for who in record.in_sync}
     stay = sorted(ordinal for ordinal in in_sync if ordinal < wanted)
+    keeps_no_other = leader is not None and in_sync == {leader.ordinal} and (leader.copies or copies) == 1
+    if keeps_no_other and not stay and any(p.ordinal < wanted and p.ready and not p.deleting for p in pods):
+        return Plan(wanted)
     if leader and leader.ordinal >= wanted and leader.running and shrinking_seconds < HAND_OFF_SECONDS:
         to = next((p.name for o in stay for p in pods if p.ordinal == o and p.ready and not p.deleting), None)
         waiting = f"{leader.name} is asked to hand the GameState over to {to or 'another pod'} before it is removed"
@@ -85,14 +95,16 @@ def only_one_going(pods: tuple[ObservedPod, ...]) -> ObservedPod | None:
     return next((pod for pod in pods if pod.running), None) if all(pod.deleting for pod in pods) else None
 
 
-def _to_none(current: int, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float) -> Plan:
+def _to_none(
+    current: int, record: Record | None, pods: tuple[ObservedPod, ...], shrinking_seconds: float, copies: int
+) -> Plan:
     running = [pod for pod in pods if pod.running]
     if not running or record is None or (record.holder is None and not record.in_sync):
         return Plan(0)
     if record.holder is None:
         return Plan(current, None, "the Lease was lost: all pods stay until one of them leads")
     if current > 1:
-        fewer = plan(1, current, record, pods, shrinking_seconds)
+        fewer = plan(1, current, record, pods, shrinking_seconds, copies)
         return Plan(fewer.replicas, fewer.hand_off, fewer.waiting or "all pods but one go first")
     if len(pods) > 1:
         return Plan(current, None, f"waiting for the end of {', '.join(pod.name for pod in pods[1:])}")

@@ -384,10 +384,10 @@ def test_the_leader_is_waited_for_as_long_as_it_takes() -> None:
     record = Record(1, who, 3, (who,))
     pod = ObservedPod("arena-0", "pod0", running=True, ready=True)
     ready = Telling(who, leader="arena-0", storage="Ready")
-    assert plan(0, 1, record, (pod,), 1e6).replicas == 1
-    assert plan(0, 1, record, (replace(pod, told=replace(ready, leader=None)),), 1e6).replicas == 1
-    assert plan(0, 1, record, (replace(pod, told=replace(ready, storage="Unknown")),), 1e6).replicas == 1
-    assert plan(0, 1, record, (replace(pod, told=ready),), 0) == Plan(0)
-    assert plan(0, 3, replace(record, holder=None), (pod,), 1e6).replicas == 3, "the Lease was lost"
-    assert plan(0, 1, record, (replace(pod, running=False, ended=True),), 0) == Plan(0)
-    assert plan(0, 1, replace(record, holder=None, in_sync=(), asleep=Asleep(who, 3, 1)), (pod,), 0) == Plan(0)
+    assert plan(0, 1, record, (pod,), 1e6, 3).replicas == 1
+    assert plan(0, 1, record, (replace(pod, told=replace(ready, leader=None)),), 1e6, 3).replicas == 1
+    assert plan(0, 1, record, (replace(pod, told=replace(ready, storage="Unknown")),), 1e6, 3).replicas == 1
+    assert plan(0, 1, record, (replace(pod, told=ready),), 0, 3) == Plan(0)
+    assert plan(0, 3, replace(record, holder=None), (pod,), 1e6, 3).replicas == 3, "the Lease was lost"
+    assert plan(0, 1, record, (replace(pod, running=False, ended=True),), 0, 3) == Plan(0)
+    assert plan(0, 1, replace(record, holder=None, in_sync=(), asleep=Asleep(who, 3, 1)), (pod,), 0, 3) == Plan(0)

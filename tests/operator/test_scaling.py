@@ -20,34 +20,57 @@ def record(leader: int, *in_sync: int) -> Record:
 
 
 def test_a_first_set_and_a_larger_one_are_made_at_once() -> None:
-    assert plan(3, None, None, (), 0) == Plan(3)
-    assert plan(5, 3, record(2, 0, 1, 2), pods(3), 0) == Plan(5)
+    assert plan(3, None, None, (), 0, 3) == Plan(3)
+    assert plan(5, 3, record(2, 0, 1, 2), pods(3), 0, 3) == Plan(5)
 
 
 def test_a_leader_that_stays_is_not_troubled() -> None:
-    assert plan(2, 5, record(1, 1, 3, 4), pods(5), 0) == Plan(2)
+    assert plan(2, 5, record(1, 1, 3, 4), pods(5), 0, 3) == Plan(2)
 
 
 def test_a_leader_that_goes_is_asked_to_hand_over_to_one_that_stays() -> None:
-    made = plan(2, 5, record(4, 4, 1, 3), pods(5), 0)
+    made = plan(2, 5, record(4, 4, 1, 3), pods(5), 0, 3)
     assert made.replicas == 5 and made.hand_off is not None
     assert (made.hand_off.leader.name, made.hand_off.to) == ("arena-4", "arena-1")
 
 
 def test_of_a_set_that_goes_as_a_whole_the_lowest_stays_until_another_is_in() -> None:
-    assert plan(1, 10, record(7, 7, 8, 9), pods(10), 11).replicas == 8
-    assert plan(1, 8, record(7, 7, 0), pods(8), 11).replicas == 1
+    assert plan(1, 10, record(7, 7, 8, 9), pods(10), 11, 3).replicas == 8
+    assert plan(1, 8, record(7, 7, 0), pods(8), 11, 3).replicas == 1
 
 
 def test_no_wait_is_for_ever() -> None:
-    assert plan(1, 10, record(7, 7, 8, 9), pods(10), 30) == Plan(1)
+    assert plan(1, 10, record(7, 7, 8, 9), pods(10), 30, 3) == Plan(1)
 
 
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 11), st.sets(st.integers(0, 11)), st.floats(0, 60))
+def test_a_leader_that_keeps_no_other_copy_is_removed_at_once_for_as_it_goes_it_takes_in_who_stays() -> None:
+    assert plan(1, 2, record(1, 1), pods(2), 0, 1) == Plan(1)
+    first, second = pods(2)
+    assert plan(1, 2, record(1, 1), (first, replace(second, copies=1)), 0, 3) == Plan(1), "as it says itself"
+
+
+def test_nor_is_it_removed_while_nobody_who_stays_is_ready_or_others_may_come_into_the_set() -> None:
+    first, second = pods(2)
+    for other in (replace(first, ready=False), replace(first, deleting=True)):
+        assert plan(1, 2, record(1, 1), (other, second), 0, 1).replicas == 2
+    assert plan(1, 2, record(1, 1), (second,), 0, 1).replicas == 2
+    assert plan(1, 2, record(1, 1), (first, second), 0, 2).replicas == 2
+    assert plan(1, 3, record(1, 1, 2), pods(3), 0, 1).replicas == 3, "two copies: one too many, so the set will change"
+    assert plan(1, 2, record(1, 1), (first, replace(second, copies=2)), 0, 1).replicas == 2
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(0, 11),
+    st.sets(st.integers(0, 11)),
+    st.floats(0, 60),
+    st.integers(1, 3),
+)
 def test_there_are_never_more_than_there_are_nor_fewer_than_wanted(
-    wanted: int, current: int, leader: int, in_sync: set[int], seconds: float
+    wanted: int, current: int, leader: int, in_sync: set[int], seconds: float, copies: int
 ) -> None:
-    made = plan(wanted, current, record(leader, *in_sync), pods(current), seconds)
+    made = plan(wanted, current, record(leader, *in_sync), pods(current), seconds, copies)
     assert min(wanted, current) <= made.replicas <= max(wanted, current)
     assert made.hand_off is None or made.replicas == current
     assert (made.replicas == wanted) or made.waiting
