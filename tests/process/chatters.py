@@ -71,6 +71,7 @@ class Chatter:
         recovery = (await socket.push(TOPIC, "phx_join", self._named({"history": 0, **recover})))["recovery"]
         if recover and not recovery["recovered"]:
             self.gone.append({"asked": recover, "was told": recovery})
+            self.heard, self.began = [], recovery["offset"]
         for line in recovery["missed"]:
             self._take(line["payload"])
         if not self.joins:

@@ -46,6 +46,37 @@ async def test_a_rolling_restart_of_all_nodes_loses_no_line(tmp_path: Path) -> N
         assert sum(person.joins for person in people) >= 2 * PEOPLE
 
 
+async def test_all_nodes_are_killed_and_a_durable_chat_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    with up(tmp_path, COUNTER, GAMECLUSTER_STORAGE="volume:", GAMECLUSTER_DURABILITY="storage") as cluster:
+        await until(cluster.healthy, "the cluster is healthy")
+        async with chatting(cluster) as people:
+            await killed_at_once(cluster)
+            await all_say(people)
+
+
+async def test_all_nodes_are_killed_and_clients_are_told_that_what_they_heard_last_may_be_gone(tmp_path: Path) -> None:
+    with up(tmp_path, COUNTER, GAMECLUSTER_STORAGE="volume:") as cluster:
+        await until(cluster.healthy, "the cluster is healthy")
+        person = Chatter("ann", cluster.urls(), 0, 0.05)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(person.run())
+            await until(lambda: len(person.heard) > 10, "it has heard some lines")
+            before = person.epoch
+            await killed_at_once(cluster)
+            await all_say([person])
+            person.stop()
+        assert [told["was told"]["epoch"] for told in person.gone] == [person.epoch] and person.epoch != before
+        assert person.gone[0]["was told"]["offset"] > 0, "the older ones are there"
+
+
+async def killed_at_once(cluster: Cluster) -> None:
+    """All nodes; and what was stored is restored."""
+    epoch = cluster.view(cluster.leader())["epoch"]
+    for pid in [cluster.pid(node) for node in cluster.nodes()]:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: cluster.healthy() and cluster.view("game-0")["epoch"] >= epoch + 1000, "it is restored")
+
+
 @asynccontextmanager
 async def chatting(cluster: Cluster) -> AsyncIterator[list[Chatter]]:
     """People at all nodes, talking. At the end all have heard everything, and the histories of all nodes say so."""
