@@ -49,6 +49,7 @@ apiserver: setup ## the operator's tests, and those of the server's Lease, on a 
 	$(bin)/python -m pytest tests/operator/apiserver
 
 exposed: setup ## clients of a game behind a real Ingress controller and Gateway, as root (Go builds Traefik the first time)
+	e2e/airgap/tools-traefik/build-traefik >/dev/null
 	$(bin)/python -m pytest tests/operator/exposed
 
 e2e: setup ## the end-to-end tests on a real Kubernetes: see docs/e2e.md

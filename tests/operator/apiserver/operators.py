@@ -29,7 +29,7 @@ class Process:
     """``token``: as the audit log names it."""
 
     def __init__(self, kubeconfig: Path, folder: Path, name: str, *flags: str) -> None:
-        self.port, self.log = _free_port(), folder / f"{name}.log"
+        self.port, self.log = free_port(), folder / f"{name}.log"
         token = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]["token"]
         self.token = f"JTI={_claims(token)['jti']}"
         arguments = ["--health-host", "127.0.0.1", "--health-port", str(self.port), "--log-format", "text", *flags]
@@ -102,7 +102,7 @@ def _claims(token: str) -> dict[str, str]:
     return claims
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
