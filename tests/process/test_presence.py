@@ -140,6 +140,29 @@ async def test_a_player_who_moves_to_another_node_is_never_absent_and_one_who_le
             assert len([1 for _, _, leaves in watcher.diffs if "ann" in leaves]) == 2
 
 
+async def test_players_of_a_node_that_is_drained_move_to_another_and_are_never_absent(tmp_path: Path) -> None:
+    with up(tmp_path, COUNTER, ROOM) as cluster:
+        await until(cluster.healthy, "the cluster is healthy")
+        victim, here, there = others(cluster)
+        players = [f"p{number}" for number in range(5)]
+        async with AsyncExitStack() as stack:
+            watcher = await stack.enter_async_context(watching(here))
+            sockets = await stack.enter_async_context(joined(cluster.nodes()[victim]["url"], *players))
+            await until(lambda: set(watcher.present) == {*players, "watcher"}, "everybody is there")
+            before = dict(watcher.present)
+
+            async def move(socket: Socket, player: str) -> None:
+                assert await socket.closed() == 1012
+                await stack.enter_async_context(joined(there, player))
+
+            moving = asyncio.gather(*(move(socket, player) for socket, player in zip(sockets, players, strict=True)))
+            drained = await asyncio.to_thread(command, "drain", victim, f"--data={cluster.data}")
+            assert drained.returncode == 0, drained.stderr
+            await moving
+            await until(lambda: all(watcher.present[p].isdisjoint(before[p]) for p in players), "only the new ones are")
+            assert set(watcher.present) == {*players, "watcher"} and not watcher.absent
+
+
 async def test_the_grace_is_as_long_as_it_is_set(tmp_path: Path) -> None:
     with up(
         tmp_path,
