@@ -232,7 +232,7 @@ def own_push():
         (without_topic, "Wrong has no topic"),
         (star_in_the_middle, "Wrong.topic: expected a name"),
         (the_games_topic, "'game' is the cluster's own"),
-        (an_inner_topic, r"'\$names' is the cluster's own"),
+        (an_inner_topic, "'$names' is the cluster's own"),
         (reserved_event, "the event 'phx_leave' is reserved"),
         (untyped, "Wrong.say: the parameter text has no type"),
         (join_that_yields, "Wrong.join must be an ordinary def"),
