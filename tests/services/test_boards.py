@@ -15,7 +15,7 @@ from gamecluster.facades.boards import RuleLeaderboard
 from gamecluster.rules import Rejected
 from gamecluster.services import Services
 from gamecluster.services import boards as module
-from gamecluster.services.ranking import Ranking, View
+from gamecluster.services.ranking import CHUNK, Ranking, View
 from gamecluster.services.standings import AT_ONCE, KEEP_SEASONS, MANY, Standings
 
 POD = Incarnation("a-0_uid_1")
@@ -275,3 +275,20 @@ def test_a_pod_that_catches_up_with_very_much_makes_its_index_anew(pod: Pod) -> 
         pod.standings.build(500)
     assert names(pod.wins.top(1)) == ["new"] and pod.wins.rank("p7") is None
     assert pod.wins.top(1000) == View(Ranking(pod.tables["$board:wins:1"])).top(1000)
+
+
+def test_the_index_of_a_season_that_is_too_old_is_let_go_bit_by_bit(pod: Pod) -> None:
+    pod.rule(*((f"p{number}", float(number)) for number in range(AT_ONCE * 3)))
+    pod.commit()
+    while pod.standings.is_building:
+        pod.standings.build(1000)
+    index = pod.standings.ready("$board:wins:1")
+    for _ in range(KEEP_SEASONS + 1):
+        pod.call("new_season")
+    pod.commit()
+    assert pod.standings.is_building and pod.wins.top() == []
+    while pod.standings.is_building:
+        before = len(index)
+        pod.standings.build(1)
+        assert before - len(index) <= CHUNK
+    assert len(index) == 0

@@ -85,6 +85,12 @@ class Ranking:
             found = chunk[max(0, len(chunk) - count + len(found)) :] + found
         return found
 
+    def shrink(self) -> bool:
+        """Lets go of a chunk of what is not wanted any more; says whether there is more. To free a million keys at once takes long."""
+        for key in self._chunks.pop() if self._chunks else ():
+            self._keys.pop(key[2], None)
+        return bool(self._chunks)
+
     def _insert(self, key: Key) -> None:
         if not self._chunks:
             self._chunks, self._lasts, self._lengths = [[key]], [key], [1]

@@ -46,16 +46,18 @@ class Standings:
         self._at_once = at_once
         self._rankings: dict[str, Ranking] = {}
         self._building: dict[str, Iterator[str]] = {}
+        self._discarded: list[Ranking] = []
 
     @property
     def is_building(self) -> bool:
-        return bool(self._building)
+        """There is something for ``build`` to do."""
+        return bool(self._building or self._discarded)
 
     def changed(self, ops: list[Op] | None) -> None:
         """``ops`` were committed; None: all may be different."""
         if ops is None:
-            self._rankings.clear()
-            self._building.clear()
+            for table in list(self._rankings):
+                self._discard(table)
             for name, row in self._rows(BOARDS).items():
                 self._begin(table_of(name, row["season"]))
             return
@@ -82,7 +84,11 @@ class Standings:
         return ranking
 
     def build(self, count: int) -> None:
-        """Puts up to ``count`` more rows in order."""
+        """Puts up to ``count`` more rows in order, or lets go of some of an index that is not wanted any more."""
+        if self._discarded:
+            if not self._discarded[-1].shrink():
+                self._discarded.pop()
+            return
         for table, players in list(self._building.items())[:1]:
             ranking, rows = self._rankings[table], self._rows(table)
             batch = list(islice(players, count))
@@ -96,8 +102,7 @@ class Standings:
         """With the rows as they are now, which is after all of ``ops``. Returns whose."""
         tables = {table for table, _, _ in ops if table in self._rankings}
         for table in tables:
-            self._building.pop(table, None)
-            del self._rankings[table]
+            self._discard(table)
             self._begin(table)
         return tables
 
@@ -130,5 +135,10 @@ class Standings:
             return
         for table in [t for t in self._rankings if season_of(t)[0] == name]:
             if season_of(table)[1] < max(row["oldest"], row["season"] - KEEP_SEASONS):
-                self._rankings.pop(table)
-                self._building.pop(table, None)
+                self._discard(table)
+
+    def _discard(self, table: str) -> None:
+        self._building.pop(table, None)
+        ranking = self._rankings.pop(table)
+        if len(ranking) > self._at_once:
+            self._discarded.append(ranking)
