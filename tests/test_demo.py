@@ -205,3 +205,18 @@ def test_guards_are_posted_paid_and_asked():
     assert house.push("bob", "look")["guards"] == {"guard:sue": "test-0"}
     with pytest.raises(Rejected, match="unknown name"):
         house.push("bob", "talk", guard="hal", question="who?")
+
+
+def test_a_duel_is_counted_and_its_loser_is_told():
+    duel = play(example("duel").Duel)
+    for player in ("ann", "bob"):
+        duel.join(player)
+    assert duel.move("ann", "call", number=40) == {"waits": True}
+    with pytest.raises(Rejected, match="wait"):
+        duel.move("ann", "call", number=50)
+    assert duel.move("bob", "call", number=60) == {"winner": "bob", "wins": 1, "rank": 1}
+    [notice] = duel.services.ledger.rows("$notices")["ann"].values()
+    assert notice["body"] == {"lost to": "bob"}
+    duel.move("bob", "call", number=1)
+    assert duel.move("ann", "call", number=2)["rank"] == 2, "bob was first"
+    assert duel.move("ann", "season") == {"season": 2}

@@ -102,16 +102,18 @@ class Tops:
 
     def changed(self, ops: list[Op] | None) -> None:
         """To be told before the standings."""
-        for name in self._boards_in(ops):
+        begun = {
+            key for table, key, _ in ops or () if table == BOARDS
+        }  # their season that was is not known here any more
+        for name in self._boards_in(ops) | begun:
             if name not in self._before and self._clients.has(BOARD_TOPIC + name):
-                self._before[name] = self._top(name) if ops is not None else None
+                self._before[name] = None if ops is None or name in begun else self._top(name)
                 self._clock.call_at(self._clock.time() + TOP_SECONDS, lambda name=name: self._send(name))  # type: ignore[misc]
 
     def _boards_in(self, ops: list[Op] | None) -> set[str]:
         if ops is None:
             return {topic.removeprefix(BOARD_TOPIC) for topic in self._clients.topics(BOARD_TOPIC)}
-        of_players = {table for table, _, _ in ops if table.startswith(PREFIX)}
-        return {season_of(table)[0] for table in of_players} | {key for table, key, _ in ops if table == BOARDS}
+        return {season_of(table)[0] for table in {table for table, _, _ in ops if table.startswith(PREFIX)}}
 
     def _send(self, name: str) -> None:
         before = self._before.pop(name)
