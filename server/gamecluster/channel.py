@@ -330,7 +330,7 @@ def _check_class(cls: type[Channel]) -> None:
         raise DefinitionError(
             f'{who}.topic: expected a name such as "lobby", or a beginning and * such as "room:*", got {cls.topic!r}'
         )
-    if not isinstance(cls.recover, int) or not 0 <= cls.recover <= MOST_RECOVERED:
+    if type(cls.recover) is not int or not 0 <= cls.recover <= MOST_RECOVERED:
         raise DefinitionError(
             f"{who}.recover: expected a number of broadcasts, at most {MOST_RECOVERED}, got {cls.recover!r}"
         )

@@ -17,7 +17,7 @@ from tests.shell.fakes import FakeBackend, FakeClient, FakeClock, FakeSocket
 
 from gamecluster import Channel, Rejected, on
 from gamecluster.chat import Chat
-from gamecluster.checks import json_object
+from gamecluster.checks import DefinitionError, json_object
 from gamecluster.core.effects import Deliver
 from gamecluster.core.messages import Fields, Incarnation
 from gamecluster.core.replication import apply
@@ -450,6 +450,12 @@ async def test_who_knows_a_stream_of_another_epoch_hears_the_new_one_from_its_be
     ann.hear(), carl.hear()
     assert carl.offsets() == [1] and ann.offsets() == [1, 2, 3, 1]
     assert carl.at["epoch"] == ann.at["epoch"] != ann.events[0][1]["epoch"]
+
+
+@pytest.mark.parametrize("recover", [-1, 1001, True, "100"])
+def test_how_many_are_kept_is_checked_when_the_class_is_defined(recover):
+    with pytest.raises(DefinitionError, match="expected a number of broadcasts, at most 1000, got"):
+        type("Wrong", (Channel,), {"topic": "wrong:*", "recover": recover, "__module__": __name__})
 
 
 steps = st.lists(
