@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin
 
 SECONDS = 5.0
 
@@ -34,13 +35,14 @@ class Outside:
         return int(head.split()[1]), body.decode()
 
     @asynccontextmanager
-    async def socket(self, url: str) -> AsyncIterator[Socket]:
-        """``url``: as ``/servers`` names it. Raises InvalidStatus when there is nobody."""
+    async def socket(self, url: str, origin: str | None = None) -> AsyncIterator[Socket]:
+        """``url``: as ``/servers`` names it; ``origin``: of the page that connects. Raises InvalidStatus if it may not."""
         async with connect(
             f"{url}/websocket?vsn=2.0.0",
             host="127.0.0.1",
             port=self.port,
             ssl=self._checking,
+            origin=None if origin is None else Origin(origin),
             ping_interval=None,
             open_timeout=SECONDS,
             proxy=None,

@@ -67,6 +67,18 @@ async def test_a_socket_without_traffic_outlives_the_controllers_time_outs(expos
         await socket.ask("phoenix", "heartbeat", {})
 
 
+async def test_pages_of_the_host_may_connect_and_others_may_not(exposed: World) -> None:
+    """At each pod, without ``allowedOrigins``: the controller hands the host on."""
+    await until(lambda: is_served(exposed), "the game is served")
+    for pod in exposed.kubelet.pods:
+        url = f"wss://{HOST}/{pod.name}/socket"
+        async with exposed.outside.socket(url, origin=f"https://{HOST}") as socket:
+            await socket.ask("phoenix", "heartbeat", {})
+        with pytest.raises(InvalidStatus, match="403"):
+            async with exposed.outside.socket(url, origin=f"https://{OTHER}"):
+                pass
+
+
 async def test_other_hosts_and_pods_that_are_not_there_are_not_found(exposed: World) -> None:
     await until(lambda: is_served(exposed), "the game is served")
     assert (await exposed.outside.get(OTHER, "/servers", trusting=True))[0] == 404
