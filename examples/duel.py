@@ -11,8 +11,8 @@ from gamecluster import Entity, Game, Player, Rejected, Table, on
 
 
 class Open(Entity):
-    player: str
-    number: int
+    player: str = ""
+    number: int = 0
 
 
 class Duel(Game):
