@@ -11,6 +11,7 @@ from .core import tracker
 from .core.effects import Presences
 from .core.events import Event
 from .core.messages import Broadcast, Fields, Incarnation
+from .core.roster import Groups as Members
 from .facades.boards import BoardBackend, Leaderboard, RuleLeaderboard
 from .facades.caches import ChannelCache, RuleCache
 from .facades.memory import MemoryNames
@@ -153,10 +154,10 @@ class MemoryBackend:
             self._tracker.turn_ended((), 0.0)
 
     def presences(self, topic: str) -> Presences:
-        return self._tracker.presences(topic)
+        return self._tracker.roster.presences(topic)
 
-    def groups(self) -> tracker.Groups:
-        return self._tracker.groups()
+    def groups(self) -> Members:
+        return self._tracker.roster.groups()
 
     async def ask(self, service: str, verb: str, args: Fields) -> Fields:
         outcome = self._services.call(service, verb, json_object(args), ORIGIN)

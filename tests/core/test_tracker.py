@@ -171,7 +171,7 @@ def test_everybody_sees_who_is_there_under_the_same_refs() -> None:
     mesh.track("a", "ann", level=3)
     mesh.track("b", "bob", by=2)
     mesh.flow()
-    views = [pod.tracker.presences(ROOM) for pod in mesh.pods.values()]
+    views = [pod.tracker.roster.presences(ROOM) for pod in mesh.pods.values()]
     assert views[0] == views[1] == views[2]
     [ann] = views[0]["ann"]["metas"]
     assert ann.pop("phx_ref") and ann == {"level": 3}
@@ -203,7 +203,7 @@ def test_what_one_turn_brings_is_one_diff_of_what_is_left_of_it() -> None:
     mesh.flow()
     for pod in mesh.pods.values():
         [diff] = pod.diffs
-        assert diff.joins == pod.tracker.presences(ROOM) and not diff.leaves
+        assert diff.joins == pod.tracker.roster.presences(ROOM) and not diff.leaves
         assert set(diff.joins) == {"p0", "p2"} and "phx_ref_prev" not in diff.joins["p2"]["metas"][0]
 
 
@@ -215,7 +215,7 @@ def test_more_than_fits_into_one_message_arrives_as_well(monkeypatch: pytest.Mon
     mesh.flow()
     mesh.start("c")
     mesh.flow()
-    views: list[Presences] = [pod.tracker.presences(ROOM) for pod in mesh.pods.values()]
+    views: list[Presences] = [pod.tracker.roster.presences(ROOM) for pod in mesh.pods.values()]
     assert len(views[0]) == 35 and views[0] == views[1] == views[2]
     assert mesh.pods["a"].tracker.version == 4
 
@@ -370,7 +370,7 @@ def test_who_is_gone_and_back_between_two_diffs_is_in_neither() -> None:
     mesh.run(0.48, silent=["a"])
     mesh.track("b", "bob", by=2)
     mesh.run(3 * TICK, silent=["a"])
-    assert set(mesh.pods["b"].tracker.presences(ROOM)) == {"bob"}
+    assert set(mesh.pods["b"].tracker.roster.presences(ROOM)) == {"bob"}
     mesh.flow()
     mesh.run(0.2)
     assert [set(diff.joins) for diff in mesh.pods["b"].diffs if diff.joins] == [{"ann"}, {"bob"}]
@@ -412,11 +412,11 @@ def test_members_of_groups_are_gone_at_once_with_their_join_their_pod_and_their_
     mesh.tell("b", Tracked(Space.group, GUARDS, "ann", (1, 1), {}))
     mesh.flow()
     everybody = [("a", "ann"), ("a", "bob"), ("a", "eve"), ("b", "ann")]
-    assert [pod.tracker.groups() for pod in mesh.pods.values()] == [{GUARDS: everybody}] * 2
+    assert [pod.tracker.roster.groups() for pod in mesh.pods.values()] == [{GUARDS: everybody}] * 2
     mesh.tell("a", TrackerEnded((1, 1), wanted=False))
     mesh.tell("a", Untracked(Space.group, GUARDS, "bob", (2, 1)))
     mesh.flow()
-    watcher = mesh.pods["b"].tracker
+    watcher = mesh.pods["b"].tracker.roster
     assert watcher.groups() == {GUARDS: [("a", "eve"), ("b", "ann")]}
     mesh.cut(mesh.pods["a"], mesh.pods["b"])
     assert watcher.groups() == {GUARDS: [("b", "ann")]}
@@ -432,9 +432,9 @@ def test_a_group_that_was_created_is_there_without_members() -> None:
     mesh = Mesh("a", "b")
     mesh.tell("a", Tracked(Space.group, GUARDS, "", (0, 0), {}))
     mesh.flow()
-    assert mesh.pods["b"].tracker.groups() == {GUARDS: []}
+    assert mesh.pods["b"].tracker.roster.groups() == {GUARDS: []}
     mesh.kill("a")
-    assert mesh.pods["b"].tracker.groups() == {}
+    assert mesh.pods["b"].tracker.roster.groups() == {}
 
 
 def test_a_lost_message_is_made_up_for_by_the_next_hello() -> None:
@@ -461,7 +461,7 @@ def test_messages_lost_in_between_or_late_or_doubled_change_nothing() -> None:
     mesh.now += core.ASK_AGAIN_SECONDS
     mesh.flow()
     assert mesh.pods["b"].keys() == {f"p{number}" for number in range(5)}
-    assert mesh.pods["b"].tracker.presences(ROOM) == mesh.pods["a"].tracker.presences(ROOM)
+    assert mesh.pods["b"].tracker.roster.presences(ROOM) == mesh.pods["a"].tracker.roster.presences(ROOM)
 
 
 STEPS = (
@@ -520,7 +520,7 @@ def play(mesh: Mesh, step: str, pick: random.Random) -> None:
 
 def check_what_clients_saw(pod: Pod) -> None:
     """State and diffs say the same, whenever a turn has ended."""
-    mesh_state = {topic: pod.tracker.presences(topic) for topic in (ROOM, "room:2")}
+    mesh_state = {topic: pod.tracker.roster.presences(topic) for topic in (ROOM, "room:2")}
     if pod.tracker.has_news:
         return
     for topic, shown in mesh_state.items():
@@ -531,9 +531,9 @@ def check_what_clients_saw(pod: Pod) -> None:
 def check_all_agree(mesh: Mesh) -> None:
     first, *others = mesh.pods.values()
     for topic in (ROOM, "room:2"):
-        views = [pod.tracker.presences(topic) for pod in (first, *others)]
+        views = [pod.tracker.roster.presences(topic) for pod in (first, *others)]
         assert all(view == views[0] for view in views), views
-    assert all(pod.tracker.groups() == first.tracker.groups() for pod in others)
+    assert all(pod.tracker.roster.groups() == first.tracker.roster.groups() for pod in others)
     for pod in (first, *others):
         check_what_clients_saw(pod)
     everybody = shown_at(first)
@@ -549,6 +549,6 @@ def own(pod: Pod) -> set[str]:
 
 
 def shown_at(pod: Pod) -> set[str]:
-    views = (pod.tracker.presences(topic) for topic in (ROOM, "room:2"))
-    members = {f"{group}/{member}" for group, found in pod.tracker.groups().items() for member in found}
+    views = (pod.tracker.roster.presences(topic) for topic in (ROOM, "room:2"))
+    members = {f"{group}/{member}" for group, found in pod.tracker.roster.groups().items() for member in found}
     return members | {meta["phx_ref"] for view in views for found in view.values() for meta in found["metas"]}

@@ -12,7 +12,7 @@ from tests.shell.fakes import VIEW, node_view
 
 from gamecluster.core.events import Event, HandOffRequested
 from gamecluster.core.messages import Fields, Position, Tables
-from gamecluster.core.tracker import Groups
+from gamecluster.core.roster import Groups
 from gamecluster.core.view import ClusterView, Status
 from gamecluster.settings import Settings
 from gamecluster.shell.admin import make_admin

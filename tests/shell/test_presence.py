@@ -59,7 +59,7 @@ class OnePod(FakeBackend):
             self.tracker.told(event, 0.0)
 
     def presences(self, topic: str) -> Presences:
-        return self.tracker.presences(topic)
+        return self.tracker.roster.presences(topic)
 
 
 class Stage:

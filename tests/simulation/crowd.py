@@ -99,10 +99,10 @@ class Crowd:
         living = self._world.living()
         present, members = self._truth(living)
         for life in living:
-            if (shown := life.node.groups()) != members:
+            if (shown := life.node.roster.groups()) != members:
                 raise Violated("presence", f"{life} shows the groups {shown}; there are {members}")
             for topic in TOPICS:
-                metas = [m for found in life.node.presences(topic).values() for m in found["metas"]]
+                metas = [m for found in life.node.roster.presences(topic).values() for m in found["metas"]]
                 self._compare(life, topic, metas, present[topic])
                 told = self._seen.get(life.incarnation, {}).get(topic, {})
                 self._compare(life, topic, [m for found in told.values() for m in found.values()], present[topic])

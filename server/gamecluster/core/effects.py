@@ -106,7 +106,7 @@ class Deliver(Struct, frozen=True):
 class PresenceChanged(Struct, frozen=True):
     """Event ``presence_diff`` to the local subscribers of ``topic``, if anybody came or went.
 
-    Those who have just come are told ``node.presences(topic)`` instead.
+    Those who have just come are told ``node.roster.presences(topic)`` instead.
     """
 
     topic: str

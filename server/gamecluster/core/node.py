@@ -17,7 +17,7 @@ from . import effects as do
 from . import events as happened
 from .authority import CLUSTER, OWN_TABLES, PLAYERS, Asked, Authority, Draft, Rules, Services
 from .durability import Durability, Kept
-from .effects import Effect, Level, Presences, Say, SendPeer
+from .effects import Effect, Level, Say, SendPeer
 from .events import Event
 from .forwarding import Forwarding, Refusal
 from .insync import Facts
@@ -66,9 +66,10 @@ from .messages import (
     name_of,
 )
 from .replication import Log, Outgoing, Replication
+from .roster import Roster
 from .seal import Sealing
 from .topics import publish, published
-from .tracker import Groups, Tracker
+from .tracker import Tracker
 from .view import ClusterView, HeldView, NodeView, Status, StorageState
 
 SEEN_REQUESTS = 16_384
@@ -204,11 +205,10 @@ class Node:
         declared: Tables = {name: {} for name in self._game.tables()} if self._game else {}
         return declared | {name: rows for name, rows in self.log.tables.items() if not name.startswith("$")}
 
-    def presences(self, topic: str) -> Presences:
-        return self._tracker.presences(topic)
-
-    def groups(self) -> Groups:
-        return self._tracker.groups()
+    @property
+    def roster(self) -> Roster:
+        """Who is where, on all pods."""
+        return self._tracker.roster
 
     def reachable(self, now: float) -> list[Incarnation]:
         """Peers that are linked and not suspected."""

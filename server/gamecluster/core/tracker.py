@@ -3,7 +3,6 @@
 | event                                  | what follows                                                                       |
 | -------------------------------------- | ---------------------------------------------------------------------------------- |
 | own entries change                     | at the turn's end one delta to all, of the next version                            |
-| what is shown of a topic changes       | at a turn's end one diff for the clients here, ten a second at most                |
 | a delta of the version after the known | applied; an older one is ignored; a later one: its sender is asked for all          |
 | Hello of a later version than known    | its sender is asked for all: a delta was lost, or the link is new                  |
 | a socket is lost                       | its presences linger for the grace; its group memberships end                      |
@@ -17,16 +16,16 @@ sets, each with a version (delta-CRDTs: arXiv:1603.01529; Phoenix.Tracker is one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2s
 from typing import assert_never
 
 from msgspec.structs import replace
 
-from .effects import PresenceChanged, Presences, SendPeer
+from .effects import PresenceChanged, SendPeer
 from .events import Joined, PresenceWatched, Tracked, TrackerEnded, Untracked
-from .messages import Fields, Incarnation, Item, Space, TrackedAll, TrackedAsked, TrackedDelta, name_of
+from .messages import Incarnation, Item, Space, TrackedAll, TrackedAsked, TrackedDelta, name_of
+from .roster import Entry, Owner, Roster
 
 ITEMS_AT_ONCE = 1000
 """In one message. A channel's keys and metas are bounded, so that it stays far below what a link carries."""
@@ -34,48 +33,17 @@ ASK_AGAIN_SECONDS = 0.25
 
 Told = Tracked | Untracked | TrackerEnded | PresenceWatched
 Said = TrackedDelta | TrackedAll | TrackedAsked
-Place = tuple[Space, str]
-Id = tuple[str, int]
-"""The tag of an entry's owner, and its ref."""
-Groups = dict[str, list[tuple[str, str]]]
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    owner: Owner
-    item: Item
-    lingers: bool
-    is_superseded: bool = False
-    """Its key was tracked anew while it lingered, or its owner was lost."""
-    is_shown: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Owner:
-    """A pod's entries, as far as they are known here. ``lost_at``: since when it is not heard, None if it is."""
-
-    name: str
-    tag: str
-    """What its refs begin with, for clients."""
-    version: int = 0
-    entries: dict[int, Entry] = field(default_factory=dict)
-    is_linked: bool = True
-    lost_at: float | None = None
-    asked_at: float = float("-inf")
-    parts: dict[int, list[Item]] = field(default_factory=dict)
-    parts_version: int = 0
 
 
 class Tracker:
-    """``grace``: seconds that presence stays when its socket, or its pod, is lost. ``diff_every``: seconds between two diffs of a topic
-    at least; the first after a quiet time waits for nothing. So a crowd that comes is told of in bunches."""
+    """``grace``: seconds that presence stays when its socket, or its pod, is lost. ``diff_every``: see roster."""
 
     def __init__(self, me: Incarnation, grace: float, diff_every: float = 0.0) -> None:
         self._grace = grace
-        self._diff_every = diff_every
+        self.roster = Roster(diff_every)
+        """What is shown of the entries."""
         self._mine = _owner(me)
         self._owners: dict[Incarnation, Owner] = {}
-        self._places: dict[Place, dict[str, dict[Entry, None]]] = {}
         self._by: dict[Joined, dict[tuple[Space, str, str], Entry]] = {}
         self._lingering: dict[Entry, float] = {}  # of this pod's own → since when
         self._last_ref = 0
@@ -83,9 +51,6 @@ class Tracker:
         self._ended: list[int] = []
         self._newly_lingering: dict[int, None] = {}
         self._asking: dict[Incarnation, None] = {}
-        self._changes: dict[str, dict[Id, Entry]] = {}  # by topic: shown or hidden since the last diff
-        self._next_at: dict[str, float] = {}  # topics that had a diff a moment ago
-        self._is_diff_due = False
 
     # --- views
 
@@ -97,21 +62,7 @@ class Tracker:
     @property
     def has_news(self) -> bool:
         """Something is to be said when the turn ends."""
-        return bool(self._is_diff_due or self._new or self._ended or self._newly_lingering or self._asking)
-
-    def presences(self, topic: str) -> Presences:
-        entries = [e for key in self._places.get((Space.presence, topic), {}).values() for e in key if e.is_shown]
-        return _presences(entries)
-
-    def groups(self) -> Groups:
-        """Of each group its members, as (node, member). A group that was created is there without any, too."""
-        found: Groups = {}
-        for (space, topic), keys in self._places.items():
-            if space is Space.group:
-                shown = {(e.owner.name, e.item.key) for key in keys.values() for e in key if e.is_shown}
-                if shown:
-                    found[topic] = sorted(member for member in shown if member[1])
-        return found
+        return bool(self.roster.is_diff_due or self._new or self._ended or self._newly_lingering or self._asking)
 
     # --- from this pod's channels
 
@@ -125,7 +76,7 @@ class Tracker:
             case TrackerEnded(by, wanted):
                 self._end_join(by, wanted, now)
             case PresenceWatched(topic):
-                self._changes_of(topic)  # the diff may be empty
+                self.roster.watch(topic)
             case _:
                 assert_never(event)
 
@@ -169,7 +120,7 @@ class Tracker:
         self._newly_lingering.pop(ref, None)
         if self._new.pop(ref, None) is None:
             self._ended.append(ref)
-        self._remove(entry)
+        self.roster.remove(entry)
 
     # --- from peers
 
@@ -227,7 +178,7 @@ class Tracker:
         for item in delta.items:
             self._add(owner, item)
         for ref in delta.ended:
-            self._remove(owner.entries[ref])
+            self.roster.remove(owner.entries[ref])
         for ref in delta.lingering:
             owner.entries[ref].lingers = True
         self._regain(owner)
@@ -252,7 +203,7 @@ class Tracker:
             else:
                 entry.lingers = item.lingers
         for entry in [entry for ref, entry in owner.entries.items() if ref not in items]:
-            self._remove(entry)
+            self.roster.remove(entry)
         self._regain(owner)
 
     # --- time
@@ -272,9 +223,7 @@ class Tracker:
                 self._lose(owner, since)
             if owner.lost_at is not None and now - owner.lost_at >= self._grace:
                 self._forget(peer, owner)
-        for topic in [topic for topic, at in self._next_at.items() if now >= at]:
-            del self._next_at[topic]
-            self._is_diff_due |= topic in self._changes
+        self.roster.ticked(now)
 
     def _excuse(self, stalled: float, now: float) -> None:
         """What was lost only when this pod went on has its grace from then."""
@@ -287,7 +236,7 @@ class Tracker:
     def _lose(self, owner: Owner, since: float) -> None:
         if owner.lost_at is None:
             owner.lost_at = since
-            self._settle_all(owner)
+            self.roster.settle_all(owner)
 
     def _regain(self, owner: Owner) -> None:
         if owner.lost_at is None:
@@ -295,12 +244,12 @@ class Tracker:
         owner.lost_at = None
         for entry in owner.entries.values():
             entry.is_superseded = entry.is_superseded and entry.lingers
-        self._settle_all(owner)
+        self.roster.settle_all(owner)
 
     def _forget(self, peer: Incarnation, owner: Owner) -> None:
         """Should it be heard again, all of its entries come anew."""
         for entry in list(owner.entries.values()):
-            self._remove(entry)
+            self.roster.remove(entry)
         owner.version, owner.lost_at = 0, None
         owner.parts.clear()
         owner.parts_version = 0
@@ -313,19 +262,11 @@ class Tracker:
         """One diff per topic; what is new here goes to all, and everything to those who asked for it."""
         deltas = self._take_deltas()
         asking, self._asking = self._asking, {}
-        sent: list[SendPeer | PresenceChanged] = []
+        sent: list[SendPeer] = []
         for peer in linked:
             messages = self._everything() if peer in asking else deltas
             sent += [SendPeer(peer, message) for message in messages]
-        self._is_diff_due = False
-        for topic in [topic for topic in self._changes if topic not in self._next_at]:
-            changed = self._changes.pop(topic)
-            joins = _presences(entry for entry in changed.values() if entry.is_shown)
-            leaves = _presences(entry for entry in changed.values() if not entry.is_shown)
-            sent.append(PresenceChanged(topic, joins, leaves))
-            if self._diff_every:
-                self._next_at[topic] = now + self._diff_every
-        return sent
+        return [*sent, *self.roster.take_diffs(now)]
 
     def _take_deltas(self) -> list[TrackedDelta]:
         items = [_as_it_is(entry) for entry in self._new.values()]
@@ -345,57 +286,20 @@ class Tracker:
         for part, start in enumerate(starts):
             yield TrackedAll(self._mine.version, part, len(starts), items[start : start + ITEMS_AT_ONCE])
 
-    # --- entries, and what is shown of them
+    # --- entries
 
     def _add(self, owner: Owner, item: Item) -> Entry:
-        entry = owner.entries[item.ref] = Entry(owner, item, item.lingers)
-        same = self._places.setdefault((item.space, item.topic), {}).setdefault(item.key, {})
-        same[entry] = None
-        self._settle(entry)
+        entry = self.roster.add(owner, item)
         if item.space is Space.presence and not item.lingers:
-            lost = [other for other in same if other.lingers or other.owner.lost_at is not None]
-            for other in lost:
-                self._supersede(other)
+            for lost in self.roster.lost_under(item):
+                self._supersede(lost)
         return entry
 
     def _supersede(self, entry: Entry) -> None:
         if entry.owner is self._mine:
             self._end_mine(entry, None)
         else:
-            entry.is_superseded = True
-            self._settle(entry)
-
-    def _remove(self, entry: Entry) -> None:
-        item = entry.item
-        del entry.owner.entries[item.ref]
-        keys = self._places[item.space, item.topic]
-        del keys[item.key][entry]
-        if not keys[item.key]:
-            del keys[item.key]
-            if not keys:
-                del self._places[item.space, item.topic]
-        entry.is_superseded = True
-        self._settle(entry)
-
-    def _settle_all(self, owner: Owner) -> None:
-        for entry in owner.entries.values():
-            self._settle(entry)
-
-    def _settle(self, entry: Entry) -> None:
-        is_group = entry.item.space is Space.group
-        is_shown = not (entry.is_superseded or (is_group and entry.owner.lost_at is not None))
-        if is_shown == entry.is_shown:
-            return
-        entry.is_shown = is_shown
-        if not is_group:
-            changed = self._changes_of(entry.item.topic)
-            id = entry.owner.tag, entry.item.ref  # an owner who was forgotten may be back with the same entries
-            if changed.pop(id, None) is None:  # else it is again as after the last diff
-                changed[id] = entry
-
-    def _changes_of(self, topic: str) -> dict[Id, Entry]:
-        self._is_diff_due |= topic not in self._next_at
-        return self._changes.setdefault(topic, {})
+            self.roster.supersede(entry)
 
 
 def _owner(who: Incarnation) -> Owner:
@@ -404,17 +308,3 @@ def _owner(who: Incarnation) -> Owner:
 
 def _as_it_is(entry: Entry) -> Item:
     return replace(entry.item, lingers=True) if entry.lingers else entry.item
-
-
-def _presences(entries: Iterable[Entry]) -> Presences:
-    """In the same order on every pod."""
-    found: Presences = {}
-    for entry in sorted(entries, key=lambda e: (e.item.key, e.owner.tag, e.item.ref)):
-        found.setdefault(entry.item.key, {"metas": []})["metas"].append(_meta(entry))
-    return found
-
-
-def _meta(entry: Entry) -> Fields:
-    tag, item = entry.owner.tag, entry.item
-    meta = {**item.meta, "phx_ref": f"{tag}-{item.ref:x}"}
-    return meta | {"phx_ref_prev": f"{tag}-{item.previous:x}"} if item.previous else meta

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from ..core.events import Event, HandOffRequested
 from ..core.messages import Fields, Position, Tables
-from ..core.tracker import Groups
+from ..core.roster import Groups
 from ..core.view import ClusterView
 from ..facades.names import held_by
 from ..services.names import TABLE as NAMES

@@ -63,7 +63,7 @@ from ..core.events import (
     TurnEnded,
 )
 from ..core.messages import Fields, Incarnation, Message, Op, Position, Record, Tables, name_of
-from ..core.tracker import Groups
+from ..core.roster import Groups, Roster
 from ..core.view import ClusterView
 from ..errors import GameClusterError
 from ..services.names import TOPIC as NAMES_TOPIC
@@ -119,9 +119,8 @@ class StateMachine(Protocol):
 
     def visible_tables(self) -> Tables: ...
 
-    def presences(self, topic: str) -> Presences: ...
-
-    def groups(self) -> Groups: ...
+    @property
+    def roster(self) -> Roster: ...
 
     def view(self) -> ClusterView: ...
 
@@ -250,10 +249,10 @@ class Driver:
     # --- who is where
 
     def presences(self, topic: str) -> Presences:
-        return self._node.presences(topic)
+        return self._node.roster.presences(topic)
 
     def groups(self) -> Groups:
-        return self._node.groups()
+        return self._node.roster.groups()
 
     # --- topics
 
