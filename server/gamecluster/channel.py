@@ -234,6 +234,10 @@ class ChannelRuntime:
             return _refused({"reason": "bad payload", "detail": str(error)})
         return self._run(rule.function, self.channel, **arguments)
 
+    def lost(self, name: str) -> Reaction | Running:
+        """A name that it had registered for itself was taken away; it is told if it has a method ``lost``."""
+        return self._run(getattr(self.channel, "lost", lambda name: None), name)
+
     def gave_up(self, response: Fields) -> Reaction:
         """A call that was cancelled."""
         self.channel.outbox.clear()

@@ -28,7 +28,9 @@ class Said(Struct, frozen=True):
 Running = Coroutine[Any, Any, Said]
 Then = Callable[[Said], None]
 Enter = Callable[[str, Fields, Then], None]
-"""A call of a channel by its name: in its turn among what its own client pushes."""
+"""A call of a channel by its name, event and payload: in its turn among what its own client pushes."""
+LOST = ""
+"""No event: the channel's name, ``{"name"}``, was taken away."""
 
 
 class Handler:

@@ -14,7 +14,7 @@ from ..core.authority import PLAYERS
 from ..core.effects import Deliver
 from ..core.events import Published, Tracked, TrackerEnded, Untracked
 from ..core.messages import Fields, Position, Space
-from ..facades.names import Said, Then
+from ..facades.names import LOST, Said, Then
 from ..phoenix.codec import Data, NotBinary, encode_json
 from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
 from .connection import Backend, Connection, Perform
@@ -177,7 +177,8 @@ class ChannelTopics:
         if seat.is_full or seat.is_gone:
             then(Said(False, {"reason": "overloaded" if seat.is_full else "unknown name"}))
         else:
-            seat.run(lambda: seat.runtime.push(event, payload), settle)
+            runtime = seat.runtime
+            seat.run(lambda: runtime.lost(payload["name"]) if event == LOST else runtime.push(event, payload), settle)
 
     def _leave(self, connection: Connection, seat: Seat, channel: int, topic: str) -> None:
         def then(reaction: Reaction) -> None:

@@ -21,7 +21,7 @@ import msgspec
 
 from ..core.effects import Deliver
 from ..core.messages import Fields, Incarnation, Op, name_of
-from ..facades.names import Said, Target
+from ..facades.names import LOST, Said, Target
 from ..rules import Rejected, rejected
 from ..services.names import TABLE
 from ..services.tenure import RENEW_SECONDS, Tenure
@@ -88,7 +88,7 @@ class HeldNames:
         try:
             asked_at = self._clock()
             await self._ask("names", "register", {"name": name, "id": holder.id})
-            if self._mine.get(name) != holder.id:
+            if not self._is_held(holder):
                 raise Rejected("unknown", detail="the name was taken away again at once")
         except BaseException:
             self._forget(holder)
@@ -154,7 +154,7 @@ class HeldNames:
                     self._note(name, fields)
         for name in names:
             holder = self._holders.get(name)
-            if holder is not None and holder.is_registered and self._mine.get(name) != holder.id:
+            if holder is not None and holder.is_registered and not self._is_held(holder):
                 self._lose(holder)
         if self._mine:
             self._keep()
@@ -181,7 +181,7 @@ class HeldNames:
 
     def _run(self, name: str, event: str, payload: Fields, then: Answer) -> None:
         holder = self._holders.get(name)
-        if holder is None or self._mine.get(name) != holder.id:
+        if holder is None or not self._is_held(holder):
             then(False, {"reason": "unknown name"})
         elif holder.line.is_full:
             then(False, {"reason": "overloaded", "node": name_of(self._me)})
@@ -189,7 +189,12 @@ class HeldNames:
             self._start(holder, event, payload, lambda: self._holds(holder), then)
 
     def _holds(self, holder: _Holder) -> bool:
-        return self._mine.get(holder.name) == holder.id and self._tenure.is_good(self._clock())
+        return self._is_held(holder) and self._tenure.is_good(self._clock())
+
+    def _is_held(self, holder: _Holder) -> bool:
+        """By this pod's copy."""
+        row = self._rows(TABLE).get(holder.name)
+        return row is not None and (row["pod"], row["id"]) == (self._me, holder.id)
 
     def _start(self, holder: _Holder, event: str, payload: Fields, may: Callable[[], bool], then: Answer) -> None:
         """Runs it in its turn, if it may by then."""
@@ -220,7 +225,10 @@ class HeldNames:
     def _lose(self, holder: _Holder) -> None:
         log.warning("%r was taken from this node: it had been out of touch with the leader", holder.name)
         self._forget(holder)
-        holder.line.run(lambda: holder.target.handler.lost(holder.name), _log_failure)
+        if holder.target.enter is not None:
+            holder.target.enter(LOST, {"name": holder.name}, _log_failure)
+        else:
+            holder.line.run(lambda: holder.target.handler.lost(holder.name), _log_failure)
 
     def _forget(self, holder: _Holder) -> None:
         if self._holders.get(holder.name) is holder:
