@@ -356,7 +356,10 @@ class Driver:
 
     def _tell_followers(self, ops: list[Op] | None) -> None:
         for follow in self._followers:
-            follow(ops)
+            try:
+                follow(ops)
+            except Exception:  # the others are to know all the same
+                log.exception("who follows the services' tables could not take a change")
 
     def _end_turn(self) -> None:
         self.dispatch(TURN_ENDED)
