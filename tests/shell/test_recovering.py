@@ -452,6 +452,24 @@ async def test_who_knows_a_stream_of_another_epoch_hears_the_new_one_from_its_be
     assert carl.at["epoch"] == ann.at["epoch"] != ann.events[0][1]["epoch"]
 
 
+async def test_who_joins_between_a_commit_and_its_broadcasts_is_told_them_once(log):
+    pod, ann, ben, carl = log.pod(), Page(), Page(), Page()
+    await ben.join(log.pod()), await carl.join(pod)
+    await shout(log, ben, "1")
+    ben.push("twice")
+    await turn()
+    late = log.entries[pod.seen :]
+    for outcome, _, _ in late:
+        apply(pod.tables, outcome.ops)
+    await ann.join(pod, **{"recover": {"epoch": ben.at["epoch"], "offset": 1}})
+    pod.commit()
+    log.commit()
+    await turn()
+    await shout(log, ben, "4")
+    ann.hear(), carl.hear()
+    assert ann.offsets() == [2, 3, 4] and carl.offsets() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("recover", [-1, 1001, True, "100"])
 def test_how_many_are_kept_is_checked_when_the_class_is_defined(recover):
     with pytest.raises(DefinitionError, match="expected a number of broadcasts, at most 1000, got"):
