@@ -161,6 +161,18 @@ def test_a_long_board_is_put_in_order_over_turns_of_the_loop(clock: FakeClock, p
     assert client.get("/leaderboards/wins/top?limit=1").json()["entries"][0]["player"] == f"p{AT_ONCE + 499}"
 
 
+def test_a_season_that_is_over_is_put_in_order_when_it_is_asked_for(clock: FakeClock, pod: Pod) -> None:
+    rows: dict[str, Fields] = {f"p{number}": {"score": number, "at": 1} for number in range(AT_ONCE + 1)}
+    pod.tables = {"$boards": {"wins": {"season": 2, "oldest": 1}}, "$board:wins:1": rows}
+    pod.tell(None)
+    assert not pod.standings.is_building
+    client = TestClient(api(pod))
+    assert client.get("/leaderboards/wins/top?season=1").status_code == 503
+    while pod.standings.is_building:
+        clock.wait(0.01)
+    assert client.get("/leaderboards/wins/rank/p0?season=1").json()["rank"] == AT_ONCE + 1
+
+
 def test_order_does_nothing_while_there_is_nothing_to_do(clock: FakeClock, pod: Pod) -> None:
     order = Order(pod.standings, pod.services.boards, clock)
     order.changed([])

@@ -47,6 +47,8 @@ class Standings:
         self._rankings: dict[str, Ranking] = {}
         self._building: dict[str, Iterator[str]] = {}
         self._discarded: list[Ranking] = []
+        self.wake: Callable[[], None] = lambda: None
+        """Called when there is something to build, which may be because of a read."""
 
     @property
     def is_building(self) -> bool:
@@ -113,6 +115,7 @@ class Standings:
         else:
             ranking = Ranking()
             self._building[table] = iter(list(rows))
+            self.wake()
         if rows:
             self._rankings[table] = ranking
         return ranking

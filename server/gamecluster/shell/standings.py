@@ -72,6 +72,7 @@ class Order:
         self._boards = boards
         self._clock = clock
         self._is_due = False
+        standings.wake = self._go_on
 
     def changed(self, ops: list[Op] | None) -> None:
         self._standings.changed(ops)
