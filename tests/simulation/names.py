@@ -26,6 +26,8 @@ from .transcript import Transcript
 from .world import World, real_node
 
 NAMES = ("npc:1", "npc:2", "boss")
+BELOW = -1_000_000
+"""Requests of names; those above are the world's own."""
 FREED_SECONDS = 3.0
 """When all is quiet, a dead pod's names are free after so long."""
 
@@ -36,7 +38,7 @@ class Holder:
     is to answer for a name, from when that asks to be registered until it is to be no more."""
 
     tenure: Tenure = field(default_factory=Tenure)
-    requests: int = 0
+    requests: int = BELOW
     asked: dict[int, tuple[float, str, str]] = field(default_factory=dict)
     wanted: dict[str, str] = field(default_factory=dict)
 
@@ -87,7 +89,7 @@ class NamesWorld(World):
                 raise Violated("names", f"{holders} all answer for {name!r}")
 
     def _answer(self, life: Life, answer: do.Answer) -> None:
-        if answer.request > 0:
+        if answer.request > BELOW:
             super()._answer(life, answer)
             return
         invariants.check_answer(self.ledger, life, answer)
