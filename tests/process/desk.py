@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gamecluster import Channel, Singleton, on
+from gamecluster import Channel, Game, Player, Singleton, on
 
 
 class Npc:
@@ -29,6 +29,13 @@ class Sum(Singleton):
     def add(self, amount: int) -> dict[str, int]:
         self.value += amount
         return {"value": self.value}
+
+
+class Bell(Game):
+    @on("ring")
+    def ring(self, player: Player, name: str) -> dict[str, Any]:
+        node = self.cluster.names.whereis(name)
+        return {"node": node, "sent": self.cluster.names.send(name, "greet", {"by": player.id})}
 
 
 class Desk(Channel):

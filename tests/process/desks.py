@@ -14,12 +14,18 @@ from tests.process.players import Socket
 from gamecluster.chaos.client import Refused
 
 DESK = f"{ROOT / 'tests/process/desk.py'}"
-TARGETS = (f"{DESK}:Desk", f"{DESK}:Sum")
+TARGETS = (f"{DESK}:Bell", f"{DESK}:Desk", f"{DESK}:Sum")
 
 
 class Client:
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
+
+    async def ring(self, name: str) -> dict[str, Any]:
+        """From a rule of the game. Once."""
+        await self._socket.push("game", "phx_join", {"player": "ringer"})
+        answer: dict[str, Any] = await self._socket.push("game", "ring", {"name": name})
+        return answer
 
     async def __call__(self, event: str, **payload: Any) -> dict[str, Any]:
         answer: dict[str, Any] = await self._socket.push("desk:1", event, payload, seconds=12)
