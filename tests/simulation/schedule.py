@@ -206,21 +206,7 @@ _KINDS: dict[Family, tuple[Kind, ...]] = {
         Kind.scale_up,
         Kind.scale_down,
     ),
-    Family.streams: (
-        *_PROCESS,
-        Kind.reconnect,
-        Kind.reconnect,
-        Kind.pause,
-        Kind.cut,
-        Kind.cut,
-        Kind.isolate,
-        Kind.one_way,
-        Kind.halves,
-        Kind.slow,
-        Kind.hand_off,
-        Kind.hand_off,
-        Kind.drain,
-    ),
+    Family.streams: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED,
     Family.everything: _PROCESS + _PAUSE + _LINKS + _LEASE + _PLANNED + (Kind.recreate, Kind.lease_unreachable),
 }
 
