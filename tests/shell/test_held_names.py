@@ -125,17 +125,19 @@ async def until(met: Callable[[], object]) -> None:
 
 async def test_a_name_is_called_where_it_lives(world: World) -> None:
     npc, [a, b] = Npc(), world.pods.values()
-    await a.register(npc)
+    target = await a.register(npc)
     assert [await pod.call() for pod in (a, b, a)] == [{"heard": n} for n in (1, 2, 3)]
     with pytest.raises(Rejected, match="name taken"):
         await b.register(Npc())
     with pytest.raises(Rejected, match="name taken"):
         await a.register(Npc())
     assert await b.call(name="nobody") == {"reason": "unknown name"}
-    await a.names.unregister("npc")
+    await b.names.unregister("npc", target)
+    assert await b.call() == {"heard": 4}, "it is another's"
+    await a.names.unregister("npc", target)
     assert await b.call() == {"reason": "unknown name"}
     await b.register(npc)
-    assert await a.call() == {"heard": 4}
+    assert await a.call() == {"heard": 5}
 
 
 async def test_what_a_handler_refuses_or_fails_at_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -215,7 +217,7 @@ async def test_a_name_that_no_handler_wants_any_more_is_given_back_when_the_lead
 
 async def test_what_a_rule_sends_is_delivered_in_order_to_the_holder_of_then(world: World) -> None:
     npc, [a, b] = Npc(), world.pods.values()
-    await b.register(npc)
+    target = await b.register(npc)
     services = world.services
     for text in ("one", "two"):
         assert services.names.send("npc", "hear", {"text": text})
@@ -225,7 +227,7 @@ async def test_what_a_rule_sends_is_delivered_in_order_to_the_holder_of_then(wor
     assert not services.names.send("nobody", "hear", {})
     services.names.send("npc", "hear", {"text": "late"})
     ops, said = services.ledger.take()
-    await b.names.unregister("npc")
+    await b.names.unregister("npc", target)
     await a.register(other := Npc())
     world.committed(ops, [msgspec.json.encode(broadcast.payload) for broadcast in said])
     assert await a.call("now") == {"heard": 1} and other.said == ["now"] and npc.said == ["one", "two"]

@@ -23,17 +23,16 @@ class MemoryNames:
         await self._ask("names", "register", {"name": name, "id": "1"})
         self._targets[name] = target
 
-    async def unregister(self, name: str) -> None:
-        if self._targets.pop(name, None) is not None:
+    async def unregister(self, name: str, target: Target) -> None:
+        if self._targets.get(name) is target:
+            del self._targets[name]
             await self._ask("names", "unregister", {"name": name, "id": "1"})
 
     def give_back(self, name: str, target: Target) -> None:
-        if self._targets.get(name) is target:
-            running = self.unregister(name)
-            try:
-                running.__await__().send(None)
-            except StopIteration:
-                return
+        try:
+            self.unregister(name, target).send(None)
+        except StopIteration:
+            return
 
     async def call(self, name: str, event: str, payload: Fields) -> Fields:
         if name not in self._rows(TABLE):

@@ -71,10 +71,12 @@ class NamesBackend(Protocol):
 
     async def register(self, name: str, target: Target) -> None: ...
 
-    async def unregister(self, name: str) -> None: ...
+    async def unregister(self, name: str, target: Target) -> None:
+        """If ``target`` holds it (still)."""
+        ...
 
     def give_back(self, name: str, target: Target) -> None:
-        """Without waiting, if ``target`` holds it (still)."""
+        """The same, without waiting."""
         ...
 
     async def call(self, name: str, event: str, payload: Fields) -> Fields: ...
@@ -118,6 +120,7 @@ class ChannelNames:
 
     def __init__(self, backend: Backend, cluster: Seated) -> None:
         self._backend, self._cluster = backend, cluster
+        self._held: dict[str, Target] | None = None
 
     async def register(self, name: str, handler: object) -> None:
         """From now on ``handler`` answers for the name, until this channel ends, its pod goes, or it is unregistered.
@@ -129,11 +132,16 @@ class ChannelNames:
         """
         target = Target(Handler(handler), self._cluster.enter if self._is_own(handler) else None)
         await self._backend.names.register(name, target)
-        self._cluster.at_end(lambda: self._backend.names.give_back(name, target))
+        if self._held is None:
+            self._held = {}
+            self._cluster.at_end(self._give_back)
+        self._held[name] = target
 
     async def unregister(self, name: str) -> None:
-        """Harmless for a name that no handler of this pod has."""
-        await self._backend.names.unregister(name)
+        """Harmless for a name that this channel has not registered."""
+        target = (self._held or {}).pop(name, None)
+        if target is not None:
+            await self._backend.names.unregister(name, target)
 
     def whereis(self, name: str) -> str | None:
         """The node that holds it, as far as this pod knows."""
@@ -151,6 +159,10 @@ class ChannelNames:
         ``overloaded``.
         """
         return await self._backend.names.call(name, text(event), json_object(payload or {}))
+
+    def _give_back(self) -> None:
+        for name, target in (self._held or {}).items():
+            self._backend.names.give_back(name, target)
 
     def _is_own(self, handler: object) -> bool:
         """It is the channel itself."""

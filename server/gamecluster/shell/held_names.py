@@ -97,9 +97,9 @@ class HeldNames:
         holder.is_registered = True
         self._keep()
 
-    async def unregister(self, name: str) -> None:
+    async def unregister(self, name: str, target: Target) -> None:
         holder = self._holders.get(name)
-        if holder is not None:
+        if holder is not None and holder.target is target:
             self._forget(holder)
             await self._ask("names", "unregister", {"name": name, "id": holder.id})
 
