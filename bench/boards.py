@@ -76,7 +76,8 @@ def resident() -> int:
 
 def of_parts(tables: Tables) -> tuple[list[float], list[float]]:
     """Seconds of each part of an Install, for the one who makes it and for the one who reads it."""
-    sending, reading = [], []
+    sending: list[float] = []
+    reading: list[float] = []
     going, incoming = parts(Install(1, Position(1, 1), tables)), Incoming()
     read = msgspec.msgpack.Decoder(InstallRows).decode
     while True:
