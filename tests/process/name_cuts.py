@@ -1,6 +1,6 @@
-"""``python -m tests.process.name_cuts``: the holder of a name is cut from the others at the network, and both sides are told what is true.
+"""``python -m tests.process.name_cuts [leader]``: a name's holder is cut from the others, and both sides are told what is true.
 
-Inside of a network of its own (see network.py). Exit code 1 if anything is not as it must be.
+The holder is a follower, or the leader. Inside of a network of its own (see network.py). Exit code 1 if anything is not as it must be.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from tests.process.harness import until
 from tests.process.network import inside
 
 
-async def run(data: Path) -> None:
+async def run(data: Path, of_leader: bool) -> None:
     with cut_cluster(data, ",".join(TARGETS)) as cluster:
         await until(cluster.is_whole, "the cluster is whole")
         leader = await asyncio.to_thread(cluster.leader)
-        holder, other = (number for number in range(NODES) if number != leader)
+        others = [number for number in range(NODES) if number != leader]
+        holder, (one, other) = (leader, others) if of_leader else (others[0], [leader, others[1]])
         async with AsyncExitStack() as stack:
             at = [await stack.enter_async_context(client(place.url)) for place in cluster.places()]
             await at[holder]("register", name="npc:7", who="first")
-            assert [await who_answers(one) for one in at] == ["first"] * NODES
-            await asyncio.to_thread(cluster.network.cut, [holder], [leader, other])
+            assert [await who_answers(each) for each in at] == ["first"] * NODES
+            await asyncio.to_thread(cluster.network.cut, [holder], [one, other])
             cut_at = time.monotonic()
 
             async def first_answers() -> float:
@@ -44,11 +45,11 @@ async def run(data: Path) -> None:
             watching = asyncio.create_task(first_answers())
             suspected = await until_it_is("unreachable", lambda: at[other]("call", name="npc:7", by="x"), 8.0)
             began = time.monotonic()
-            assert await reason_of(lambda: at[leader]("call", name="npc:7", by="x")) in ("unreachable", "unknown name")
+            assert await reason_of(lambda: at[one]("call", name="npc:7", by="x")) in ("unreachable", "unknown name")
             assert time.monotonic() - began < 0.5, "it was told at once"
             await until_it_is("ok", lambda: at[other]("register", name="npc:7", who="second"))
             registered_at = time.monotonic()
-            assert [await who_answers(at[n]) for n in (leader, other)] == ["second", "second"]
+            assert [await who_answers(at[n]) for n in (one, other)] == ["second", "second"]
             last = await watching
             print(
                 f"unreachable after {suspected:.2f} s; the first answered for {last - cut_at:.2f} s after the cut; ",
@@ -70,10 +71,10 @@ async def run(data: Path) -> None:
 
 def main() -> int:
     if "--inside" not in sys.argv:
-        line = inside("tests.process.name_cuts", ["--inside"])
+        line = inside("tests.process.name_cuts", ["--inside", *sys.argv[1:]])
         os.execvp(line[0], line)
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(run(Path(folder)))
+        asyncio.run(run(Path(folder), "leader" in sys.argv))
     return 0
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
 from tests.process.harness import ROOT
 from tests.process.network import inside
 
 
-def test_both_sides_of_a_partition_are_told_the_truth_about_a_name() -> None:
+@pytest.mark.parametrize("holder", ["follower", "leader"])
+def test_both_sides_of_a_partition_are_told_the_truth_about_a_name(holder: str) -> None:
     path = f"{ROOT / 'server'}:{ROOT}"
     run = subprocess.run(
-        inside("tests.process.name_cuts", ["--inside"]),
+        inside("tests.process.name_cuts", ["--inside", holder]),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
