@@ -31,12 +31,10 @@ class Pod:
         self.standings = Standings(lambda table: self.tables.get(table, {}))
         self.services.boards.standings = self.standings
         self.tail: list[list[Op]] = []
-        self.nonce = 0
         self.wins = RuleLeaderboard(self.services.boards, "wins")
 
     def call(self, verb: str, /, **args: Any) -> Fields:
-        self.nonce += 1
-        given = {"name": "wins", "nonce": f"n{self.nonce}"} | args
+        given = {"name": "wins"} | args
         outcome = self.services.call("boards", verb, {} if verb == "sweep" else given, POD)
         self.tail.append(outcome.ops)
         if not outcome.ok:
@@ -94,26 +92,26 @@ def test_of_equal_scores_the_first_is_ahead_and_then_the_name(pod: Pod) -> None:
 
 
 def test_a_call_that_is_made_again_does_nothing_the_second_time(pod: Pod) -> None:
-    for verb in ("add", "add"):
-        assert pod.call(verb, player="ann", amount=3, nonce="once") == {"score": 3}
-    pod.call("set", player="bob", score=1, nonce="low")
-    pod.call("set", player="bob", score=8)
-    assert pod.call("set", player="bob", score=1, nonce="low") == {"score": 1}
+    pod.services.call("once", "open", {"session": "s"}, POD)
+
+    def once(slot: int, n: int, verb: str, **args: Any) -> Fields:
+        asked = {
+            "session": "s",
+            "slot": slot,
+            "n": n,
+            "service": "boards",
+            "verb": verb,
+            "args": {"name": "wins", **args},
+        }
+        return pod.services.call("once", "call", asked, POD).response
+
+    for _ in range(2):
+        assert once(0, 1, "add", player="ann", amount=3) == {"score": 3}
+    once(1, 1, "set", player="bob", score=1)
+    once(2, 1, "set", player="bob", score=8)
+    assert once(1, 1, "set", player="bob", score=1) == {"score": 1}
     assert pod.wins.score("bob") == 8
-    assert [pod.call("new_season", nonce="s")["season"] for _ in range(2)] == [2, 2]
-
-
-def test_what_repeated_calls_were_answered_is_forgotten_after_a_minute(pod: Pod) -> None:
-    for number in range(50):
-        pod.call("add", player="ann", amount=1, nonce=f"old{number}")
-    pod.seconds += 61
-    for number in range(50):
-        pod.call("add", player="ann", amount=1, nonce=f"new{number}")
-    pod.commit()
-    assert len(pod.tables["$nonces"]) == 50
-    pod.seconds += 61
-    pod.services.call("nonces", "sweep", {}, POD)
-    assert not pod.services.ledger.rows("$nonces")
+    assert [once(0, 2, "new_season")["season"] for _ in range(2)] == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_a_new_season_touches_one_row_and_old_ones_can_be_read(pod: Pod) -> None
         pod.call("add", player=f"p{number}", amount=number)
     pod.commit()
     assert pod.call("new_season") == {"season": 2}
-    assert len([op for op in pod.tail[-1] if op[0] != "$nonces"]) == 1
+    assert len(pod.tail[-1]) == 1
     assert pod.wins.top() == [] and pod.wins.season == 2
     pod.call("add", player="p3", amount=1)
     pod.commit()

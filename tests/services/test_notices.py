@@ -18,12 +18,14 @@ class Leader:
     def __init__(self) -> None:
         self.seconds = 1000.0
         self.services = Services(lambda: self.seconds, random.Random(0))
+        self.services.call("once", "open", {"session": "s"}, POD)
         self.numbers = 0
 
-    def notify(self, player: str, body: object, nonce: str = "") -> str:
-        self.numbers += 1
-        args = {"player": player, "body": body, "nonce": nonce or f"n{self.numbers}"}
-        outcome = self.services.call("notices", "notify", args, POD)
+    def notify(self, player: str, body: object, number: int = 0) -> str:
+        """``number``: of the call, for one that is made again."""
+        self.numbers = number = number or self.numbers + 1
+        args = {"service": "notices", "verb": "notify", "args": {"player": player, "body": body}}
+        outcome = self.services.call("once", "call", {"session": "s", "slot": 0, "n": number, **args}, POD)
         if not outcome.ok:
             raise Rejected(outcome.response["reason"])
         return str(outcome.response["id"])
@@ -51,10 +53,10 @@ def test_ids_rise_over_all_players_also_when_the_clock_goes_back(leader: Leader)
 
 
 def test_a_repeated_call_is_one_notification_also_after_it_was_acknowledged(leader: Leader) -> None:
-    first = leader.notify("ann", "hello", nonce="once")
-    assert leader.notify("ann", "hello", nonce="once") == first and len(leader.kept("ann")) == 1
+    first = leader.notify("ann", "hello", number=1)
+    assert leader.notify("ann", "hello", number=1) == first and len(leader.kept("ann")) == 1
     leader.ack("ann", first)
-    assert leader.notify("ann", "hello", nonce="once") == first and leader.kept("ann") == {}
+    assert leader.notify("ann", "hello", number=1) == first and leader.kept("ann") == {}
     assert leader.ack("ann", first) == leader.ack("nobody", "1") == []
 
 

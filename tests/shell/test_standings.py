@@ -62,8 +62,7 @@ class Pod:
 
     def do(self, service: str, verb: str, args: Fields) -> Fields:
         self.calls += 1
-        needs = {} if verb in ("ack", "sweep") else {"nonce": f"n{self.calls}"}
-        outcome = self.services.call(service, verb, {**needs, **args}, POD)
+        outcome = self.services.call(service, verb, args, POD)
         assert outcome.ok, outcome.response
         apply(self.tables, outcome.ops)
         if outcome.ops:
@@ -246,7 +245,7 @@ async def test_the_leader_drops_what_is_too_old_and_then_writes_nothing(pod: Pod
     task = asyncio.create_task(sweeper.sweep(pod, wall_clock, look_seconds=0.001))
     try:
         async with asyncio.timeout(10):
-            while pod.tables.get("$nonces") or next(iter(pod.tables[TABLE]["ann"].values())) is not None:  # noqa: ASYNC110
+            while next(iter(pod.tables[TABLE]["ann"].values())) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             calls, until = pod.calls, looks + 20
             while looks < until:  # noqa: ASYNC110

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
@@ -18,7 +17,7 @@ class BoardBackend(Protocol):
     @property
     def standings(self) -> Standings: ...
 
-    def ask(self, service: str, verb: str, args: Fields) -> Awaitable[Fields]: ...
+    def ask_once(self, service: str, verb: str, args: Fields) -> Awaitable[Fields]: ...
 
     def rows(self, table: str) -> Mapping[str, Fields]: ...
 
@@ -117,8 +116,7 @@ class Leaderboard(_Reads):
         return (await self._ask("new_season"))["season"]  # type: ignore[no-any-return]
 
     async def _ask(self, verb: str, **args: object) -> Fields:
-        """With a nonce: a call that is made again after a failover does nothing the second time."""
-        return await self._backend.ask("boards", verb, {"name": self._name, "nonce": secrets.token_hex(12), **args})
+        return await self._backend.ask_once("boards", verb, {"name": self._name, **args})
 
     def _view(self, season: int | None) -> View:
         return read(self._backend.standings, self._backend.rows(BOARDS), self._name, season)

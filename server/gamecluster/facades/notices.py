@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
@@ -11,6 +10,8 @@ from ..services.notices import TABLE, kept_in, told
 
 
 class NoticeBackend(Protocol):
+    def ask_once(self, service: str, verb: str, args: Fields) -> Awaitable[Fields]: ...
+
     def ask(self, service: str, verb: str, args: Fields) -> Awaitable[Fields]: ...
 
     def rows(self, table: str) -> Mapping[str, Fields]: ...
@@ -24,8 +25,8 @@ class Notifications:
 
     async def notify(self, player: str, body: Any) -> str:
         """The id."""
-        args: Fields = {"player": player, "body": body, "nonce": secrets.token_hex(12)}
-        return (await self._backend.ask("notices", "notify", args))["id"]  # type: ignore[no-any-return]
+        answer = await self._backend.ask_once("notices", "notify", {"player": player, "body": body})
+        return answer["id"]  # type: ignore[no-any-return]
 
     async def acknowledge(self, player: str, id: str) -> None:
         await self._backend.ask("notices", "ack", {"player": player, "id": id})

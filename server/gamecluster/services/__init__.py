@@ -21,7 +21,6 @@ from .caches import Caches
 from .ledger import Ledger
 from .matchmaker import Matchmaker
 from .names import Names
-from .nonces import Nonces
 from .notices import Notices
 from .once import Once
 from .service import Service
@@ -43,15 +42,15 @@ class Services:
         randomness: random.Random,
         singletons: Sequence[type[Singleton]] = (),
     ) -> None:
+        self._clock = wall_clock
         self.ledger = ledger = Ledger()
-        self._nonces = nonces = Nonces(ledger, lambda: round(wall_clock() * 1000))
         self.names = Names(ledger)
         self.streams = Streams(ledger, wall_clock, randomness)
-        self.boards = Boards(ledger, nonces, nonces.now)
-        self.notices = Notices(ledger, nonces, nonces.now)
+        self.boards = Boards(ledger, self._now)
+        self.notices = Notices(ledger, self._now)
         self.caches = Caches(ledger)
         self.singletons = Singletons(ledger, singletons, randomness, self._rule_cluster)
-        self.matchmaker = Matchmaker(ledger, nonces.now)
+        self.matchmaker = Matchmaker(ledger, self._now)
         self._all: Sequence[Service] = (
             self.names,
             self.streams,
@@ -60,12 +59,14 @@ class Services:
             self.caches,
             self.singletons,
             self.matchmaker,
-            nonces,
             Once(ledger, self._run_other),
         )
         self._by_name = {service.name: service for service in self._all}
-        self._clock = wall_clock
         self._random = randomness
+
+    def _now(self) -> int:
+        """Unix milliseconds."""
+        return round(self._clock() * 1000)
 
     def load(self, tables: Tables, ahead: Sequence[Op] = ()) -> None:
         """Replaces all state; ``tables`` are this object's from now on. ``ahead``: what is in them and not committed yet."""

@@ -16,7 +16,6 @@ from ..checks import got, text
 from ..core.messages import Fields, Incarnation, Op
 from ..rules import Rejected
 from .ledger import Ledger
-from .nonces import Nonces
 from .ranking import Key, Ranking, View, key_of
 from .service import Service
 from .standings import BOARDS, KEEP_SEASONS, PREFIX, Standings, table_of
@@ -32,9 +31,8 @@ class Boards(Service):
     name = "boards"
     verbs = frozenset({"add", "set", "best", "remove", "new_season", "sweep"})
 
-    def __init__(self, ledger: Ledger, nonces: Nonces, now: Callable[[], int]) -> None:
+    def __init__(self, ledger: Ledger, now: Callable[[], int]) -> None:
         super().__init__(ledger)
-        self._nonces = nonces
         self._now = now
         self._ahead: dict[
             str, dict[str, None]
@@ -42,22 +40,22 @@ class Boards(Service):
         self.standings: Standings | None = None
         """The pod's index of what is committed, where there is one."""
 
-    # --- calls
+    # --- calls, each asked once
 
-    def add(self, origin: Incarnation, name: str, player: str, amount: float, nonce: str) -> Fields:
-        return self._nonces.once(nonce, lambda: {"score": self.add_to(name, player, amount)})
+    def add(self, origin: Incarnation, name: str, player: str, amount: float) -> Fields:
+        return {"score": self.add_to(name, player, amount)}
 
-    def set(self, origin: Incarnation, name: str, player: str, score: float, nonce: str) -> Fields:
-        return self._nonces.once(nonce, lambda: {"score": self.set_to(name, player, score)})
+    def set(self, origin: Incarnation, name: str, player: str, score: float) -> Fields:
+        return {"score": self.set_to(name, player, score)}
 
-    def best(self, origin: Incarnation, name: str, player: str, score: float, nonce: str) -> Fields:
-        return self._nonces.once(nonce, lambda: {"score": self.keep_best(name, player, score)})
+    def best(self, origin: Incarnation, name: str, player: str, score: float) -> Fields:
+        return {"score": self.keep_best(name, player, score)}
 
-    def remove(self, origin: Incarnation, name: str, player: str, nonce: str) -> Fields:
-        return self._nonces.once(nonce, lambda: self.take_off(name, player))
+    def remove(self, origin: Incarnation, name: str, player: str) -> Fields:
+        return self.take_off(name, player)
 
-    def new_season(self, origin: Incarnation, name: str, nonce: str) -> Fields:
-        return self._nonces.once(nonce, lambda: {"season": self.begin_season(name)})
+    def new_season(self, origin: Incarnation, name: str) -> Fields:
+        return {"season": self.begin_season(name)}
 
     def sweep(self, origin: Incarnation) -> Fields:
         """Deletes some of what is too old; ``{"left": how many boards have more}``."""

@@ -16,7 +16,6 @@ from ..checks import json_value, text
 from ..core.messages import Fields, Incarnation
 from ..rules import Rejected
 from .ledger import Ledger
-from .nonces import Nonces
 from .service import Service
 
 TABLE, LAST = "$notices", "$notices.last"
@@ -32,16 +31,15 @@ class Notices(Service):
     name = "notices"
     verbs = frozenset({"notify", "ack", "sweep"})
 
-    def __init__(self, ledger: Ledger, nonces: Nonces, now: Callable[[], int]) -> None:
+    def __init__(self, ledger: Ledger, now: Callable[[], int]) -> None:
         super().__init__(ledger)
-        self._nonces = nonces
         self._now = now
 
     # --- calls
 
-    def notify(self, origin: Incarnation, player: str, body: Any, nonce: str) -> Fields:
-        """``{"id"}``."""
-        return self._nonces.once(nonce, lambda: {"id": self.tell(player, body)})
+    def notify(self, origin: Incarnation, player: str, body: Any) -> Fields:
+        """``{"id"}``. To be asked once."""
+        return {"id": self.tell(player, body)}
 
     def ack(self, origin: Incarnation, player: str, id: str) -> None:
         """Harmless for one that is not there (any more)."""

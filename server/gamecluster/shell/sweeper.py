@@ -6,13 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from typing import Protocol
 
 from ..core.messages import Fields
 from ..core.view import ClusterView
 from ..rules import Rejected
-from ..services import boards, nonces, notices, streams
+from ..services import boards, notices, streams
 from ..services.standings import BOARDS
 
 LOOK_SECONDS = 5.0
@@ -48,7 +47,6 @@ async def sweep(pod: Pod, wall_clock: Callable[[], float] = time.time, look_seco
         if view.leader != view.self:
             continue
         await _call(pod, _seasons(pod.rows))
-        await _call(pod, _answers(pod.rows, round(now * 1000)))
         if not 0 <= now - streams_at < STREAMS_SECONDS:
             streams_at = now
             await _call(pod, _streams(pod.rows, round(now * 1000)))
@@ -71,11 +69,6 @@ async def _call(pod: Pod, due: Iterator[Call | None]) -> None:
 def _seasons(rows: Rows) -> Iterator[Call]:
     while any(boards.is_due(row) for row in rows(BOARDS).values()):
         yield "boards", "sweep", {}
-
-
-def _answers(rows: Rows, now: int) -> Iterator[Call]:
-    while any(nonces.is_old(row, now) for row in islice(rows(nonces.TABLE).values(), 1)):
-        yield "nonces", "sweep", {}
 
 
 def _streams(rows: Rows, now: int) -> Iterator[Call]:
