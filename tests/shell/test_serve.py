@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gamecluster.errors import ConfigurationError
 from gamecluster.settings import Settings
+from gamecluster.shell import serve
 from gamecluster.shell.keys import read_key
 from gamecluster.shell.lease import NEVER_HELD
 from gamecluster.shell.serve import Stop, listen, node_config, run_node
@@ -139,6 +140,27 @@ def kubeconfig(path: Path, url: str) -> Path:
     }
     path.write_text(json.dumps(config))
     return path
+
+
+async def test_what_runs_beside_the_game_begins_again_when_it_has_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(serve, "BEGIN_AGAIN_SECONDS", 0.0)
+    begun: list[int] = []
+    goes_on = asyncio.Event()
+
+    async def run() -> None:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            raise LookupError("a bug")
+        goes_on.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(serve.begun_again(run))
+    async with asyncio.timeout(5):
+        await goes_on.wait()
+    task.cancel()
+    assert begun == [0, 1, 2] and caplog.text.count("LookupError: a bug") == 2
 
 
 async def test_only_a_second_interrupt_skips_the_hand_over() -> None:

@@ -17,7 +17,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -58,6 +58,7 @@ DRAIN_SECONDS = 20.0
 GOODBYE_SECONDS = 3
 SWEEP_SECONDS = 1.0
 LOOK_SECONDS = 0.1
+BEGIN_AGAIN_SECONDS = 5.0
 EPOCH_LEAP = 1000
 COLLECT_AFTER = 2_000, 20, 100
 """Containers made and not freed until the youngest are looked at; how often these, and those, before the next older (gc.set_threshold)."""
@@ -65,6 +66,8 @@ SEND_BUFFER_BYTES = 262_144
 """The kernel's, of each connection: what a client that does not read makes stale."""
 
 log = logging.getLogger("gamecluster.serve")
+
+Background = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Stop:
@@ -142,7 +145,9 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             rules = next((c for c in targets.channels if issubclass(c, Matchmaker)), None)
             tickets = Tickets(driver) if rules else None
             clients = make_app(settings, hub, driver.view, driver, tickets)
-            background = [sweep(driver), *([Matching(driver, rules, time.time).run()] if rules else [])]
+            background: list[Background] = [partial(sweep, driver)]
+            if rules:
+                background.append(Matching(driver, rules, time.time).run)
             short_way = partial(ShortWay, make_door(settings, hub))
             servers = _server(clients, settings, http=short_way), _server(admin, settings)
             parts = _Parts(driver, hub, mesh, pubsub, metrics, background, *servers)
@@ -217,7 +222,7 @@ class _Parts:
         mesh: Mesh,
         pubsub: PubSub,
         metrics: Metrics,
-        background: Sequence[Coroutine[Any, Any, None]],
+        background: Sequence[Background],
         clients: uvicorn.Server,
         admin: uvicorn.Server,
     ) -> None:
@@ -237,7 +242,7 @@ class _Parts:
                     tasks.create_task(self._mesh.run()),
                     tasks.create_task(self._pubsub.run()),
                     tasks.create_task(self._sweep()),
-                    *map(tasks.create_task, self._background),
+                    *(tasks.create_task(begun_again(run)) for run in self._background),
                 ]
                 ports = (client_port, admin_port)
                 serving = [
@@ -316,6 +321,16 @@ def _server(app: FastAPI, settings: Settings, http: Any = "httptools") -> uvicor
             timeout_graceful_shutdown=GOODBYE_SECONDS,
         )
     )
+
+
+async def begun_again(run: Background) -> None:
+    """What nobody's game depends on: a failure is told, and it begins anew."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("something beside the game has failed: it begins again")
+        await asyncio.sleep(BEGIN_AGAIN_SECONDS)
 
 
 @contextlib.contextmanager
