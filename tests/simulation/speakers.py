@@ -15,6 +15,7 @@ from gamecluster.services.streams import MOST_KEPT
 from .clients import Client, Cluster
 
 TOPIC = "chat:lobby"
+BEAT_SECONDS = 1.0
 
 
 class Log(Protocol):
@@ -24,6 +25,9 @@ class Log(Protocol):
 class World(Cluster, Protocol):
     def copy(self, pod: Incarnation) -> Tables:
         """What is committed there."""
+
+    def is_there(self, pod: Incarnation) -> bool:
+        """Whether it would answer a heartbeat."""
 
     def truth(self) -> Tables:
         """What the entries give that anybody has committed."""
@@ -46,7 +50,8 @@ class Speaker(Client):
 
     @property
     def idle(self) -> bool:
-        return not self.playing and not self._is_asking and self._number in (0, *self.answers)
+        is_in = self.joined and self.pod is not None and self._world.is_there(self.pod)
+        return is_in and not self.playing and not self._is_asking and self._number in (0, *self.answers)
 
     def bounds(self) -> tuple[int, int]:
         return 0, 0
@@ -80,6 +85,16 @@ class Speaker(Client):
         self._catch_up(view)
         self.joined = True
         self._soon(self._think * self._random.random(), self._say)
+        self._soon(BEAT_SECONDS * self._random.random(), self._beat)
+
+    def _beat(self, life: int) -> None:
+        """One that has nothing to say finds by its heartbeat that its pod is gone."""
+        if life != self._life or self.pod is None:
+            return
+        if self._world.is_there(self.pod):
+            self._soon(BEAT_SECONDS, self._beat)
+        else:
+            self.hang_up()
 
     def begins_again(self) -> None:
         """The pod's copy was replaced: what that has skipped is told from it."""

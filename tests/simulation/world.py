@@ -290,6 +290,9 @@ class World:
     def copy(self, pod: Incarnation) -> Tables:
         return self.lives[pod].log.tables
 
+    def is_there(self, pod: Incarnation) -> bool:
+        return self.lives[pod].alive
+
     def truth(self) -> Tables:
         return self.ledger.shadow
 
