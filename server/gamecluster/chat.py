@@ -29,14 +29,14 @@ class Chat(Channel):
     recover = 100
     recover_seconds = 3600.0
     kept_seconds = None
-    keep: ClassVar[int] = 1000
+    keep: ClassVar[int] = 500
     """Lines of each topic; older ones are gone. 10,000 at most."""
     history_at_most: ClassVar[int] = 100
     """In one answer."""
-    longest_body: ClassVar[int] = 4000
+    longest_body: ClassVar[int] = 1000
     """In characters."""
-    topics_at_most: ClassVar[int] = 1000
-    """With something said on them."""
+    topics_at_most: ClassVar[int] = 200
+    """With something said on them. All that is kept is in every pod's memory: these bounds are for games that never thought of chat."""
 
     def join(self, payload: Fields) -> Any:
         self._wanted = self._count(payload.get("history", 50), "history", 0)

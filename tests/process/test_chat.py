@@ -11,14 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.process.chatters import Chatter, history, judge
-from tests.process.harness import COUNTER, Cluster, until, up
+from tests.process.harness import COUNTER, ROOT, Cluster, until, up
 
+CHAT = f"{ROOT / 'tests/process/long_chat.py'}:LongChat"
 PEOPLE = 6
 PACE_SECONDS = 0.25
 
 
 async def test_nodes_are_killed_and_every_acknowledged_line_is_in_every_history_once(tmp_path: Path) -> None:
-    with up(tmp_path, COUNTER) as cluster:
+    with up(tmp_path, COUNTER, CHAT) as cluster:
         await until(cluster.healthy, "the cluster is healthy")
         async with chatting(cluster) as people:
             for whom in ("leader", "another", "leader"):
@@ -32,7 +33,7 @@ async def test_nodes_are_killed_and_every_acknowledged_line_is_in_every_history_
 
 
 async def test_a_rolling_restart_of_all_nodes_loses_no_line(tmp_path: Path) -> None:
-    with up(tmp_path, COUNTER) as cluster:
+    with up(tmp_path, COUNTER, CHAT) as cluster:
         await until(cluster.healthy, "the cluster is healthy")
         async with chatting(cluster) as people:
             for node in sorted(cluster.nodes()):
@@ -47,7 +48,7 @@ async def test_a_rolling_restart_of_all_nodes_loses_no_line(tmp_path: Path) -> N
 
 
 async def test_all_nodes_are_killed_and_a_durable_chat_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
-    with up(tmp_path, COUNTER, GAMECLUSTER_STORAGE="volume:", GAMECLUSTER_DURABILITY="storage") as cluster:
+    with up(tmp_path, COUNTER, CHAT, GAMECLUSTER_STORAGE="volume:", GAMECLUSTER_DURABILITY="storage") as cluster:
         await until(cluster.healthy, "the cluster is healthy")
         async with chatting(cluster) as people:
             await killed_at_once(cluster)
@@ -55,7 +56,7 @@ async def test_all_nodes_are_killed_and_a_durable_chat_goes_on_as_if_nothing_had
 
 
 async def test_all_nodes_are_killed_and_clients_are_told_that_what_they_heard_last_may_be_gone(tmp_path: Path) -> None:
-    with up(tmp_path, COUNTER, GAMECLUSTER_STORAGE="volume:") as cluster:
+    with up(tmp_path, COUNTER, CHAT, GAMECLUSTER_STORAGE="volume:") as cluster:
         await until(cluster.healthy, "the cluster is healthy")
         person = Chatter("ann", cluster.urls(), 0, 0.05)
         async with asyncio.TaskGroup() as tasks:

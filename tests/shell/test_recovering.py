@@ -585,7 +585,7 @@ async def test_without_a_token_one_may_read_only(log):
 @pytest.mark.parametrize(
     ("payload", "reason", "detail"),
     [
-        ({"body": "x" * 4001}, "too long", "body has 4001 characters; 4000 at most"),
+        ({"body": "x" * 1001}, "too long", "body has 1001 characters; 1000 at most"),
         ({"body": " \n"}, "nothing to say", "body is empty"),
         ({"body": {"x": 1}}, "bad payload", "body: expected str, got dict"),
         ({}, "bad payload", "body: expected str, got nothing"),
