@@ -54,6 +54,8 @@ class Memory:
     not_leading_since: float | None = None
     pods_since: float | None = None
     """Since when there have been pods."""
+    looked_since: float | None = None
+    """Since when there has been a pod that says what its storage holds."""
     bound_since: float | None = None
     """Since when a seal binds whoever leads by the very same record."""
     shrinking_since: float | None = None
@@ -89,7 +91,8 @@ class Memory:
             self.not_leading_since = None
         elif self.not_leading_since is None or observed.record != self._watched:
             self.not_leading_since = now
-        self.pods_since = (self.pods_since if self.pods_since is not None else now) if observed.pods else None
+        self.pods_since = _going(self.pods_since, now, bool(observed.pods))
+        self.looked_since = _going(self.looked_since, now, any(p.told and p.told.knows_stored for p in observed.pods))
         if not is_bound(observed):
             self.bound_since = None
         elif self.bound_since is None or observed.record != self._watched:
@@ -98,6 +101,13 @@ class Memory:
         self._watch_held(observed)
         self._watch_gone(observed, now)
         self.ending_since = {pod.uid: self.ending_since.get(pod.uid, now) for pod in observed.pods if pod.deleting}
+
+    def waited(self, now: float, asleep: bool) -> float:
+        """Seconds for which pods might have begun by themselves. Those of a game that sleeps must have looked what is stored first."""
+        clocks = [self.not_leading_since, self.pods_since]
+        if asleep:
+            clocks.append(now if self.looked_since is None else self.looked_since)
+        return now - max((clock for clock in clocks if clock is not None), default=now)
 
     @property
     def idle_since(self) -> float | None:
@@ -166,3 +176,8 @@ def holder_pod(observed: Observed) -> ObservedPod | None:
     if record is None or record.holder is None:
         return None
     return next((pod for pod in observed.pods if pod.uid == uid_of(record.holder)), None)
+
+
+def _going(since: float | None, now: float, is_so: bool) -> float | None:
+    """A clock that begins when something is so, and ends when it is not."""
+    return (now if since is None else since) if is_so else None

@@ -85,10 +85,8 @@ def _ours(cluster: GameCluster) -> Object:
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "tolerations": [_leave_lost_node("not-ready"), _leave_lost_node("unreachable")],
-            "topologySpreadConstraints": [
-                _spread(cluster, "kubernetes.io/hostname"),
-                _spread(cluster, "topology.kubernetes.io/zone"),
-            ],
+            "topologySpreadConstraints": [_spread(cluster)],
+            "affinity": {"podAntiAffinity": _rather_in_other_zones(cluster)},
             "containers": [_container(cluster)],
             "volumes": [
                 {"name": "data", "emptyDir": {}},
@@ -109,13 +107,24 @@ def _leave_lost_node(taint: str) -> Object:
     return {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_SECONDS}
 
 
-def _spread(cluster: GameCluster, topology: str) -> Object:
+def _spread(cluster: GameCluster) -> Object:
+    """By nodes alone: where nodes lack the label of any constraint, as zones' often, the scheduler scores none of them
+    (kube-scheduler, podtopologyspread: nodes without all topology keys are ignored), and all pods may end on one node."""
     return {
-        "topologyKey": topology,
+        "topologyKey": "kubernetes.io/hostname",
         "maxSkew": 1,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": names.selector(cluster.name)},
     }
+
+
+def _rather_in_other_zones(cluster: GameCluster) -> Object:
+    """Of no account where nodes have no zone."""
+    term = {
+        "labelSelector": {"matchLabels": names.selector(cluster.name)},
+        "topologyKey": "topology.kubernetes.io/zone",
+    }
+    return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
 
 
 def _container(cluster: GameCluster) -> Object:

@@ -10,7 +10,7 @@ Epochs count from the highest that any pod has promised or stored. Nothing is wr
 
 A game that sleeps begins with what its last pod has stored, nothing less. Who has just that claims the Lease by itself:
 
-    nobody has, 10 s after the pods were back           what is written
+    nobody has, 10 s after a pod has looked for it      what is written
     one has just that                                   that one, alone, epoch + 1000, to be restored
     the last pod's own volume has not been seen yet     nothing: it has it
     it is not there any more                            as above: a total loss

@@ -103,11 +103,9 @@ class StandIn:
         seen = observed.record
         if seen is None or cluster is None:  # without its spec nobody knows where its storage is
             return
-        clocks = memory.not_leading_since, memory.pods_since
-        since = max((clock for clock in clocks if clock is not None), default=now)
         epoch = max([seen.epoch, *(pod.told.epoch for pod in observed.pods if pod.told is not None)])
         begin = restore.begin if seen.asleep is None else restore.wake
-        beginning = begin(cluster, seen, observed.pods, epoch, now - since)
+        beginning = begin(cluster, seen, observed.pods, epoch, memory.waited(now, seen.asleep is not None))
         if beginning is None or not await self._write(key, seen, beginning.record):
             return
         result.lost, result.restored = beginning.lost, beginning.stored

@@ -226,6 +226,20 @@ async def test_it_wakes_with_everything_and_nobody_is_alarmed() -> None:
     assert not {"TotalLoss", "Restored", "Failover", "BackstopNamed"} & set(world.events)
 
 
+async def test_a_pod_that_takes_long_to_start_begins_by_itself_all_the_same() -> None:
+    world = Sleeper()
+    await world.play_on()
+    await world.go_to_sleep()
+    world.scale(1)
+    await world.look(3600)
+    await world.look(30)
+    world.tell(0, 1, END)
+    await world.look(5)
+    assert world.record == (None, 5, "") and "Restored" not in world.events
+    await world.look(10)
+    assert "Restored" in world.events, "it had its time"
+
+
 async def test_it_may_be_woken_while_it_goes() -> None:
     world = Sleeper()
     await world.play_on()

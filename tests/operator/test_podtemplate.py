@@ -75,6 +75,14 @@ def test_null_removes() -> None:
     assert "topologySpreadConstraints" not in template(spec={"topologySpreadConstraints": None})["spec"]
 
 
+def test_pods_are_spread_also_where_nodes_have_no_zone() -> None:
+    """A second constraint, on a label that nodes lack, would undo the first: the scheduler scores such nodes by none."""
+    made = template()["spec"]
+    assert [c["topologyKey"] for c in made["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
+    [rather] = made["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert rather["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+
+
 def test_tolerations_are_added_to_ours() -> None:
     made = template(spec={"tolerations": [{"key": "games", "operator": "Exists"}]})["spec"]["tolerations"]
     assert [t["key"] for t in made] == ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "games"]

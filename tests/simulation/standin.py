@@ -170,11 +170,10 @@ class Operator:
         return backstop.backstop(record, observed.pods, now, since, memory.gone_since, gone, memory.held)
 
     def _begin(self, record: Record, observed: Observed, now: float) -> None:
-        clocks = self._memory.not_leading_since, self._memory.pods_since
-        since = max((clock for clock in clocks if clock is not None), default=now)
         epoch = max([record.epoch, *(pod.told.epoch for pod in observed.pods if pod.told is not None)])
         begin = restore.begin if record.asleep is None else restore.wake
-        beginning = begin(self._game_cluster(), record, observed.pods, epoch, now - since)
+        waited = self._memory.waited(now, record.asleep is not None)
+        beginning = begin(self._game_cluster(), record, observed.pods, epoch, waited)
         if beginning is not None and self._write(record, beginning.record):
             self._cluster.decided(to_core(record), _core(beginning.lost), beginning.stored)
 
