@@ -16,7 +16,7 @@ from .core.effects import Presences
 from .core.messages import Fields
 from .phoenix.codec import MOST_BYTES_OF_A_NAME, Data
 from .recovery import MOST_RECOVERED, LetIn, Recovery
-from .rules import Rejected, Rule, check_method, rules_of
+from .rules import Rejected, Rule, called, check_method, rules_of
 from .services.stream_view import Kept
 from .services.streams import DAY_SECONDS, check_line
 from .tracking import KEYS_AT_MOST, checked_meta, checked_name
@@ -225,13 +225,10 @@ class ChannelRuntime:
 
     def push(self, event: str, payload: Data) -> Reaction | Running:
         """The client pushes ``event``."""
-        rule = self.channel._rules.get(event)
-        if rule is None:
-            return _refused({"reason": "unknown event", "known": sorted(self.channel._rules)})
         try:
-            arguments = rule.arguments(payload)
-        except Mismatch as error:
-            return _refused({"reason": "bad payload", "detail": str(error)})
+            rule, arguments = called(self.channel._rules, event, payload)
+        except Rejected as refusal:
+            return _refused(refusal.response)
         return self._run(rule.function, self.channel, **arguments)
 
     def lost(self, name: str) -> Reaction | Running:

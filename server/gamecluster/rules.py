@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -128,6 +128,17 @@ class Rule:
         if self.parameters is None:
             return {"payload": {"type": "bytes" if self.is_binary else "dict", "required": True}}
         return {p.name: {"type": p.kind.name, "required": p.required} for p in self.parameters}
+
+
+def called(rules: Mapping[str, Rule], event: str, payload: Fields | bytes) -> tuple[Rule, dict[str, Any]]:
+    """The rule that answers ``event``, and its arguments. Raises Rejected: ``unknown event``, ``bad payload``."""
+    rule = rules.get(event)
+    if rule is None:
+        raise Rejected("unknown event", known=sorted(rules))
+    try:
+        return rule, rule.arguments(payload)
+    except Mismatch as error:
+        raise Rejected("bad payload", detail=str(error)) from None
 
 
 def rules_of(

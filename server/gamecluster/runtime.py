@@ -7,10 +7,10 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .checks import DefinitionError, Mismatch, got, json_object
+from .checks import DefinitionError, got, json_object
 from .cluster import RuleCluster
 from .core.messages import Broadcast, Fields, Tables
-from .rules import Outcome, Player, Rejected, refused
+from .rules import Outcome, Player, Rejected, called, refused
 from .services import Services
 from .state import Journal, Table
 
@@ -68,13 +68,10 @@ class Runtime:
         return self._run(self._game.tick, seconds)
 
     def move(self, player_id: str, event: str, payload: Fields) -> Outcome:
-        rule = self._rules.get(event)
-        if rule is None:
-            return refused({"reason": "unknown event", "known": sorted(self._rules)})
         try:
-            arguments = rule.arguments(payload)
-        except Mismatch as error:
-            return refused({"reason": "bad payload", "detail": str(error)})
+            rule, arguments = called(self._rules, event, payload)
+        except Rejected as refusal:
+            return refused(refusal.response)
         return self._run(rule.function, self._game, Player(player_id), **arguments)
 
     def fields(self) -> dict[str, list[str]]:

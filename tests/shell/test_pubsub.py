@@ -7,7 +7,7 @@ import gc
 import logging
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from redis.asyncio import Redis
 from tests.shell.node import free_ports
-from tests.shell.stores import Server, postgresql_server, redis_server, server_folder
+from tests.shell.stores import Server
 
 from gamecluster.core.effects import Deliver
 from gamecluster.core.events import Published
@@ -40,18 +40,6 @@ BROKERS = ("redis", "postgresql")
 TOPIC = "room:1"
 SOON = Times(answer=2.0, check=0.2, again=0.02, again_at_most=0.2)
 ROW_SECONDS = 0.5
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[Server]:
-    with server_folder() as folder, redis_server(folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Server]:
-    with server_folder() as folder, postgresql_server(folder) as server:
-        yield server
 
 
 class Pod:

@@ -7,12 +7,12 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.shell.stores import Server, postgresql_server, redis_server, server_folder
+from tests.shell.stores import Server
 
 from gamecluster.core.effects import Store
 from gamecluster.core.messages import Entry, Position, Tables, incarnation
@@ -36,18 +36,6 @@ from gamecluster.shell.storage.volume import FILE, VolumeStorage
 
 SHARED = ("memory", "redis", "postgresql")
 SERVERS = ("redis", "postgresql")
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[Server]:
-    with server_folder() as folder, redis_server(folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Server]:
-    with server_folder() as folder, postgresql_server(folder) as server:
-        yield server
 
 
 class Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
@@ -22,13 +23,13 @@ class BoardBackend(Protocol):
     def rows(self, table: str) -> Mapping[str, Fields]: ...
 
 
-class _Reads:
+class _Reads(ABC):
     """Scores from the highest to the lowest; of equal ones, the one that was reached first is ahead. Entries are
     ``{"rank", "player", "score"}``, ranks from 1. ``season``: an earlier one. Raises Rejected, ``not ready`` while a
     pod that has just come up puts a large leaderboard in order, and ``unknown season``."""
 
-    def _view(self, season: int | None) -> View:
-        raise NotImplementedError
+    @abstractmethod
+    def _view(self, season: int | None) -> View: ...
 
     def top(self, limit: int = 10, season: int | None = None) -> list[Fields]:
         """The best, up to 1,000."""

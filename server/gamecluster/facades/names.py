@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from ..checks import DefinitionError, Mismatch, json_object, text
+from ..checks import DefinitionError, json_object, text
 from ..core.messages import Fields, Incarnation, name_of
-from ..rules import Rejected, Rule, rules_of
+from ..rules import Rejected, Rule, called, rules_of
 from ..services.names import TABLE
 from ..services.names import Names as NamesService
 
@@ -43,13 +43,10 @@ class Handler:
         self._rules = _rules_of(cls)
 
     def push(self, event: str, payload: Fields) -> Said | Running:
-        rule = self._rules.get(event)
-        if rule is None:
-            return _refused({"reason": "unknown event", "known": sorted(self._rules)})
         try:
-            arguments = rule.arguments(payload)
-        except Mismatch as error:
-            return _refused({"reason": "bad payload", "detail": str(error)})
+            rule, arguments = called(self._rules, event, payload)
+        except Rejected as refusal:
+            return _refused(refusal.response)
         return _reaction(lambda: rule.function(self._handler, **arguments))
 
     def lost(self, name: str) -> Said | Running:

@@ -62,7 +62,6 @@ class Services:
             Once(ledger, self._run_other),
         )
         self._by_name = {service.name: service for service in self._all}
-        self._random = randomness
 
     def _now(self) -> int:
         """Unix milliseconds."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from ..checks import text
 from ..core.messages import Fields, Incarnation, name_of
 from ..rules import Rejected
-from .ledger import Ledger
 from .service import Service
 
 TABLE = "$names"
@@ -20,11 +19,7 @@ LONGEST = 200
 class Names(Service):
     name = "names"
     verbs = frozenset({"hold", "register", "unregister"})
-
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__(ledger)
-        self._pods: set[Incarnation] = set()
-        self._pods_at = (-1, -1)
+    holders = TABLE
 
     def register(self, origin: Incarnation, name: str, id: str) -> Fields | None:
         """For the pod that asks. Refused if another holds it: ``{"reason": "name taken", "node": …}``."""
@@ -52,12 +47,6 @@ class Names(Service):
         if row is not None:
             self._ledger.broadcast(TOPIC, event, {"name": name, **row, "payload": payload})
         return row is not None
-
-    def pods(self) -> set[Incarnation]:
-        if (version := self._ledger.version(TABLE)) != self._pods_at:
-            self._pods_at = version
-            self._pods = {Incarnation(row["pod"]) for row in self._ledger.rows(TABLE).values()}
-        return self._pods
 
     def gone(self, pods: set[Incarnation]) -> None:
         for name, row in list(self._ledger.rows(TABLE).items()):

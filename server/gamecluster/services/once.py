@@ -26,12 +26,11 @@ class Once(Service):
 
     name = "once"
     verbs = frozenset({"open", "call"})
+    holders = SESSIONS
 
     def __init__(self, ledger: Ledger, run: Run) -> None:
         super().__init__(ledger)
         self._run = run
-        self._pods: set[Incarnation] = set()
-        self._pods_at = (-1, -1)
 
     def open(self, origin: Incarnation, session: str) -> None:
         if session not in self._ledger.rows(SESSIONS):
@@ -51,12 +50,6 @@ class Once(Service):
         response = self._run(origin, service, verb, args) or {}
         self._ledger.put(CALLS, key, {"n": n, "response": response})
         return response
-
-    def pods(self) -> set[Incarnation]:
-        if (version := self._ledger.version(SESSIONS)) != self._pods_at:
-            self._pods_at = version
-            self._pods = {Incarnation(row["pod"]) for row in self._ledger.rows(SESSIONS).values()}
-        return self._pods
 
     def gone(self, pods: set[Incarnation]) -> None:
         for session, row in list(self._ledger.rows(SESSIONS).items()):

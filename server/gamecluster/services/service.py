@@ -16,12 +16,20 @@ class Service:
     name: ClassVar[str]
     verbs: ClassVar[frozenset[str]]
 
+    holders: ClassVar[str | None] = None
+    """The table whose rows end with their ``pod``, if there is one."""
+
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._pods: set[Incarnation] = set()
+        self._pods_at = (-1, -1)
 
     def pods(self) -> set[Incarnation]:
         """Pods that hold what ends with them. Asked at every tick."""
-        return set()
+        if self.holders is not None and (version := self._ledger.version(self.holders)) != self._pods_at:
+            self._pods_at = version
+            self._pods = {Incarnation(row["pod"]) for row in self._ledger.rows(self.holders).values()}
+        return self._pods
 
     def gone(self, pods: set[Incarnation]) -> None:
         """What ``pods`` held ends."""

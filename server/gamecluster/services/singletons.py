@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import Mismatch, json_object, text
 from ..core.messages import Fields, Incarnation
-from ..rules import Rejected, Rule
+from ..rules import Rejected, Rule, called
 from ..singleton import Home, Singleton
 from ..state import Journal
 from .ledger import Ledger
@@ -69,13 +69,7 @@ class Singletons(Service):
     def run(self, name: str, event: str, payload: Fields) -> Fields:
         """What the rule returns. Raises Rejected, with all undone that this call did and no more."""
         found = self._class_for(name)
-        rule = found._rules.get(event)
-        if rule is None:
-            raise Rejected("unknown event", known=sorted(found._rules))
-        try:
-            arguments = rule.arguments(payload)
-        except Mismatch as error:
-            raise Rejected("bad payload", detail=str(error)) from None
+        rule, arguments = called(found._rules, event, payload)
         if name in self._running:
             raise RuntimeError(f"{name} is called by a rule that it has called itself")
         return self._undone_if_it_raises(name, lambda: self._run(found, name, rule, arguments))
