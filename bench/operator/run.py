@@ -26,7 +26,7 @@ from .pods import Pods
 
 FLAGS = ("--leader-election", "--lease-namespace", SYSTEM)
 QUIET_SECONDS = 5.0
-LONGEST_SECONDS = 900.0
+SHORTEST_DEADLINE_SECONDS, DEADLINE_SECONDS_A_GAME = 900.0, 0.8
 BURSTS = 5
 STAGES = Path(__file__).with_name("stages.yaml")
 CONTROLLERS = "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller"
@@ -84,8 +84,8 @@ class Bench:
 
     async def _install(self, operator: Process, began: float) -> None:
         """The GameClusters are there, and nothing else is."""
-        made = await self.games.until(has_set, LONGEST_SECONDS) - began
-        settled = await self.games.until(is_settled, LONGEST_SECONDS) - began
+        made = await self.games.until(has_set, self._longest) - began
+        settled = await self.games.until(is_settled, self._longest) - began
         requests = self._audit(0).requests(USER)
         reads = sum(request.verb in READS for request in requests)
         _row("first install", f"all StatefulSets made after {made:.1f} s, all games Ready after {settled:.1f} s")
@@ -127,7 +127,7 @@ class Bench:
         if seconds:
             _row("", f"in the StatefulSet after {spread(seconds)}, {size} at once, while the others' pods are replaced")
         began = time.monotonic()
-        settled = await self.games.until(is_settled, LONGEST_SECONDS)
+        settled = await self.games.until(is_settled, self._longest)
         _row("", f"all Ready with new pods {settled - began:.1f} s after the last")
         self._cost(operator)
 
@@ -137,10 +137,10 @@ class Bench:
         is_changed = await self.games.change_unseen(keys)
         start, began = self._size, time.monotonic()
         async with self._operator(f"restart-{n}") as operator:
-            changed = asyncio.create_task(self.games.until(is_changed, LONGEST_SECONDS, keys))
+            changed = asyncio.create_task(self.games.until(is_changed, self._longest, keys))
             looked = await self._has_looked(operator) - began
             applied = await changed - began
-            settled = await self.games.until(is_settled, LONGEST_SECONDS) - began
+            settled = await self.games.until(is_settled, self._longest) - began
             requests = self._audit(start).requests(USER)
             what = f"as many looks as games after {looked:.1f} s, what was changed meanwhile was applied after {applied:.1f} s"
             _row(f"restart {n}", f"{what}, all Ready after {settled:.1f} s")
@@ -160,7 +160,7 @@ class Bench:
 
     async def _has_looked(self, operator: Process) -> float:
         """When there had been as many looks as there are games: the first ones are at each of them."""
-        async with asyncio.timeout(LONGEST_SECONDS):
+        async with asyncio.timeout(self._longest):
             while True:
                 looks = await asyncio.to_thread(operator.figure, "gamecluster_operator_reconciled_total")
                 if looks is not None and looks >= self.options.clusters:
@@ -169,8 +169,8 @@ class Bench:
 
     async def _quiet(self) -> None:
         """Until the operator has told everything, and written nothing for a while."""
-        await self.games.until(is_counted, LONGEST_SECONDS)
-        async with asyncio.timeout(LONGEST_SECONDS):
+        await self.games.until(is_counted, self._longest)
+        async with asyncio.timeout(self._longest):
             while True:
                 start = self._size
                 await asyncio.sleep(QUIET_SECONDS)
@@ -185,6 +185,11 @@ class Bench:
         cost = usage(operator.process.pid)
         memory = f"operator: RSS {cost.rss:.0f} MiB, at most {cost.peak:.0f} MiB; {cost.cpu:.1f} CPU seconds so far"
         _row("", "; ".join((memory, *more)))
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that a phase may take."""
+        return max(SHORTEST_DEADLINE_SECONDS, DEADLINE_SECONDS_A_GAME * self.options.clusters)
 
     @property
     def _log(self) -> Path:

@@ -71,21 +71,23 @@ class Answer(Struct, frozen=True):
 
 
 class DeliverPatch(Struct, frozen=True):
-    """Event ``patch`` to every local subscriber of topic ``game``. Comes after the answers of the same commit."""
+    """Event ``patch`` to every local subscriber of the game, or of ``room``. Comes after the answers of the same commit."""
 
     epoch: int
     seq: int
     ops: list[Op]
+    room: str = ""
 
 
 class DeliverState(Struct, frozen=True):
-    """Event ``state`` to every local subscriber of ``game``: the gap is too big for patches. State: ``node.visible_tables()``.
+    """Event ``state`` to every local subscriber of the game, or of ``room``: the gap is too big for patches.
 
-    The services' tables are others as well.
+    State: ``node.visible_tables()``, or ``rooms.visible_tables(room)``. The services' tables are others as well, if it is the game's.
     """
 
     epoch: int
     seq: int
+    room: str = ""
 
 
 class DeliverRows(Struct, frozen=True):
@@ -115,10 +117,11 @@ class PresenceChanged(Struct, frozen=True):
 
 
 class Replace(Struct, frozen=True):
-    """Close channel ``game`` of this connection: its player has joined by another one."""
+    """Close the channel of the game, or of ``room``, of this connection: its player has joined by another one."""
 
     connection: int
     player: str
+    room: str = ""
 
 
 class Say(Struct, frozen=True):
@@ -148,4 +151,27 @@ Effect = (
     | Replace
     | Say
     | Drained
+)
+
+
+# --- what only ``rooms.Rooms`` says
+
+
+class CallService(Struct, frozen=True):
+    """Have the GameState's leader run a call; answered by ServiceAnswered."""
+
+    request: int
+    service: str
+    verb: str
+    args: Fields
+
+
+class EndRoom(Struct, frozen=True):
+    """The room is no more: close its topic for all who are on it here."""
+
+    room: str
+
+
+RoomEffect = (
+    SendPeer | FlushSoon | Answer | DeliverPatch | DeliverState | Deliver | Replace | Say | CallService | EndRoom
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from .messages import Fields, Incarnation, Message, Position, Record, Space, Tables
+from .messages import Fields, Incarnation, InRoom, Message, Placement, Position, Record, Space, Tables
 
 Joined = tuple[int, int]
 """One join of a channel in this process: its connection's number, and the channel's there. (0, 0): the process itself."""
@@ -99,17 +99,18 @@ class StoredUnreadable(Struct, frozen=True):
 
 
 class PlayerJoined(Struct, frozen=True):
-    """A client's join of topic ``game``. ``stay`` comes from a verified token. ``request`` is unique in this process."""
+    """A client's join of the game, or of ``room``. ``stay`` comes from a verified token. ``request`` is unique in this process."""
 
     request: int
     connection: int
     player: str
     stay: str | None
     nonce: str | None
+    room: str = ""
 
 
 class PlayerMoved(Struct, frozen=True):
-    """A client's push on topic ``game``. Answered by exactly one ``Answer`` with this ``request``."""
+    """A client's push in the game, or in ``room``. Answered by exactly one ``Answer`` with this ``request``."""
 
     request: int
     connection: int
@@ -117,6 +118,7 @@ class PlayerMoved(Struct, frozen=True):
     event: str
     payload: Fields
     n: int | None
+    room: str = ""
 
 
 class PlayerLeft(Struct, frozen=True):
@@ -125,6 +127,7 @@ class PlayerLeft(Struct, frozen=True):
     connection: int
     player: str
     wanted: bool
+    room: str = ""
 
 
 class Called(Struct, frozen=True):
@@ -222,4 +225,42 @@ Event = (
     | ConnectionsCounted
     | HandOffRequested
     | DrainRequested
+)
+
+
+# --- what only ``rooms.Rooms`` is told
+
+
+class Placed(Struct, frozen=True):
+    """The table of rooms says so now; None: there is no such room (any more)."""
+
+    room: str
+    placement: Placement | None
+
+
+class SaidInRoom(Struct, frozen=True):
+    peer: Incarnation
+    message: InRoom
+
+
+class ServiceAnswered(Struct, frozen=True):
+    """What became of CallService ``request``."""
+
+    request: int
+    ok: bool
+    response: Fields
+
+
+RoomEvent = (
+    Ticked
+    | TurnEnded
+    | LinkUp
+    | LinkDown
+    | PlayerJoined
+    | PlayerMoved
+    | PlayerLeft
+    | DrainRequested
+    | Placed
+    | SaidInRoom
+    | ServiceAnswered
 )

@@ -351,6 +351,43 @@ class Elect(Struct, frozen=True, array_like=True, tag="elect"):
     id: SealId
 
 
+# --- rooms
+
+
+class Placement(Struct, frozen=True, array_like=True):
+    """Where a room is: to the room what the Record is to the GameState.
+
+    ``epoch`` counts the changes of ``holder``, ``version`` those of holder or ``backups``, each of whom has all that was acknowledged.
+    ``joining``: to become backups once they have everything. ``to``: the backup that the holder is to hand over to. ``kind``: the
+    room's class. ``players``: who may join; nobody named: everybody.
+    """
+
+    kind: str
+    epoch: int
+    version: int
+    holder: Incarnation
+    backups: tuple[Incarnation, ...] = ()
+    joining: tuple[Incarnation, ...] = ()
+    to: Incarnation | None = None
+    players: tuple[str, ...] = ()
+
+
+class Watch(Struct, frozen=True, array_like=True, tag="watch"):
+    """To a room's holder: the sender has clients there, and wants a copy; or (False) no more."""
+
+    wanted: bool
+
+
+RoomMessage = Follow | Promised | Refused | Append | Install | Ack | Forward | Bounce | Watch
+
+
+class InRoom(Struct, frozen=True, array_like=True, tag="room"):
+    """Of one room's copies among themselves; its epochs and positions are the room's own."""
+
+    room: str
+    body: RoomMessage
+
+
 SealMessage = Seal | SealAgreed | SealComplete | Break | Broken
 
 Message = (
@@ -373,4 +410,5 @@ Message = (
     | TrackedDelta
     | TrackedAll
     | TrackedAsked
+    | InRoom
 )
