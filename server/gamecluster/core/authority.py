@@ -100,7 +100,15 @@ class Asked:
 
 
 class Authority:
-    def __init__(self, rules: Rules | None, randomness: random.Random, services: Services | None = None) -> None:
+    def __init__(
+        self,
+        rules: Rules | None,
+        randomness: random.Random,
+        services: Services | None = None,
+        adopts_stays: bool = False,
+    ) -> None:
+        """``adopts_stays``: a player who comes with a stay, of another game of the cluster, keeps it here."""
+        self._adopts_stays = adopts_stays
         self._rules = rules
         self._services = services
         self._random = randomness
@@ -111,6 +119,16 @@ class Authority:
         self._ticked_at = self._tick_due = self._loaded_at = 0.0
         self._unplayable: str | None = None
         self._errors: list[str] = []
+
+    @property
+    def players(self) -> int:
+        """Also those who are away for the moment."""
+        return len(self._players)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Somebody's grace runs."""
+        return bool(self._leave_at)
 
     def take_errors(self) -> list[str]:
         """Tracebacks of rules that failed, for the game's developer."""
@@ -239,8 +257,9 @@ class Authority:
         outcome = self._noted(rules.join(body.player))
         if not outcome.ok:
             return Draft([], [asked.reply(False, outcome.response)], [])
+        brought = body.stay if self._adopts_stays else None
         row: Fields = {
-            "stay": f"{self._random.getrandbits(96):024x}",
+            "stay": brought or f"{self._random.getrandbits(96):024x}",
             "nonce": body.nonce,
             "node": asked.origin,
             "connection": body.connection,

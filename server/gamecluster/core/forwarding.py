@@ -105,6 +105,8 @@ class Forwarding:
         refusals = self._again_or_unknown([n for n in older if n not in in_log])
         self._has_older = any(n in in_log for n in older)
         self._epoch = max(self._epoch, epoch)
+        for number in self._queue:
+            self._pending[number].rest_until = 0.0  # what another leader has refused
         return refusals
 
     def replaced(self) -> list[Refusal]:

@@ -359,7 +359,8 @@ class Placement(Struct, frozen=True, array_like=True):
 
     ``epoch`` counts the changes of ``holder``, ``version`` those of holder or ``backups``, each of whom has all that was acknowledged.
     ``joining``: to become backups once they have everything. ``to``: the backup that the holder is to hand over to. ``kind``: the
-    room's class. ``players``: who may join; nobody named: everybody.
+    room's class. ``players``: who may join; nobody named: everybody. ``born``: the epoch that the room began with; epochs never come
+    again, so it tells this room from an earlier one of the same id.
     """
 
     kind: str
@@ -370,6 +371,7 @@ class Placement(Struct, frozen=True, array_like=True):
     joining: tuple[Incarnation, ...] = ()
     to: Incarnation | None = None
     players: tuple[str, ...] = ()
+    born: int = 0
 
 
 class Watch(Struct, frozen=True, array_like=True, tag="watch"):

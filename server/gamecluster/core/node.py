@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 import msgspec
@@ -68,11 +68,12 @@ from .messages import (
 from .replication import Log, Outgoing, Replication
 from .roster import Roster
 from .seal import Sealing
+from .seats import Seats
+from .seen import Seen
 from .topics import publish, published
 from .tracker import Tracker
 from .view import ClusterView, HeldView, NodeView, Status, StorageState
 
-SEEN_REQUESTS = 16_384
 HELD_REQUESTS = 10_000
 DIFF_EVERY_SECONDS = 0.1
 """Of who is present on a topic."""
@@ -106,23 +107,6 @@ class NodeConfig:
     pid: int = 0
     storage: Kept = Kept.nowhere
     durable: bool = False
-
-
-@dataclass
-class Seen:
-    """The requests of one pod that this leader has taken, so that a repeated Forward is not run again."""
-
-    numbers: set[int] = field(default_factory=set)
-    order: deque[int] = field(default_factory=deque)
-
-    def is_new(self, number: int) -> bool:
-        if number in self.numbers:
-            return False
-        self.numbers.add(number)
-        self.order.append(number)
-        if len(self.order) > SEEN_REQUESTS:
-            self.numbers.discard(self.order.popleft())
-        return True
 
 
 class Node:
@@ -170,8 +154,7 @@ class Node:
         self._ack: tuple[Incarnation, Ack] | None = None  # the newest that waits for the end of the turn
         self._acked: tuple[Incarnation, Ack] | None = None  # the newest that was sent
         self._connections = 0
-        self._live: dict[int, str] = {}  # connections of this pod that have asked to join, and not left → player
-        self._joined: dict[str, int] = {}  # players who joined → their connection
+        self._seats = Seats(me)
         self._drained = False
         self._asked_to_go = inf
         self._let_go: Promise | None = None  # by whom this pod was told that nobody counts on it
@@ -260,12 +243,10 @@ class Node:
                 self._on_turn_ended()
             case happened.PlayerJoined(request, connection, player, stay, nonce):
                 nonce = nonce or f"{self._random.getrandbits(96):024x}"
-                self._live[connection] = player
+                self._seats.asked(connection, player)
                 self._ask(request, JoinGame(player, stay, nonce, connection))
             case happened.PlayerLeft(connection, player, wanted):
-                self._live.pop(connection, None)
-                if self._joined.get(player) == connection:
-                    del self._joined[player]
+                self._seats.left(connection, player)
                 self._ask(None, LeaveGame(player, connection, wanted))
             case happened.Called(request, service, verb, args):
                 self._ask(request, Call(service, verb, args))
@@ -587,7 +568,7 @@ class Node:
     def _deliver_state(self) -> None:
         """The state is another one at once: by a snapshot, or by what was stored."""
         self._refuse(self._forwarding.replaced())
-        for player in list(self._joined):
+        for player in self._seats.players():
             self._notice_connection(player)
         position = self.position()
         self._out.append(do.DeliverState(position.epoch, position.seq))
@@ -834,7 +815,7 @@ class Node:
                     ops.append(op)
                 elif op[0] not in OWN_TABLES:
                     rows.append(op)
-                elif op[0] == PLAYERS and op[1] in self._joined:
+                elif op[0] == PLAYERS and op[1] in self._seats:
                     self._notice_connection(op[1])
         if rows:
             self._out.append(do.DeliverRows(rows))
@@ -847,32 +828,19 @@ class Node:
         if pending is None:
             return
         is_join = isinstance(pending.body, JoinGame)
-        if isinstance(pending.body, JoinGame):
-            self._note_join(pending.body, reply.ok)
+        if isinstance(pending.body, JoinGame) and (former := self._seats.answered(pending.body, reply.ok)) is not None:
+            self._out.append(do.Replace(former, pending.body.player))
         if pending.request is not None:
             self._out.append(do.Answer(pending.request, reply.ok, reply.response, join=is_join and reply.ok))
 
-    def _note_join(self, body: JoinGame, ok: bool) -> None:
-        if not ok:
-            if self._joined.get(body.player) != body.connection:
-                self._live.pop(body.connection, None)
-        elif body.connection in self._live:
-            former = self._joined.get(body.player, body.connection)
-            self._joined[body.player] = body.connection
-            if former != body.connection:
-                self._out.append(do.Replace(former, body.player))
-
     def _notice_connection(self, player: str) -> None:
         """A player of this pod plays by another connection now, or was taken for disconnected though the socket lives."""
-        connection = self._joined[player]
-        row = self.log.tables.get(PLAYERS, {}).get(player)
-        if row is None or (row["node"], row["connection"]) != (self.me, connection):
-            del self._joined[player]
-            self._live.pop(connection, None)
-            self._out.append(do.Replace(connection, player))
-        elif not row["connected"]:
-            self._forwarding.add(None, JoinGame(player, row["stay"], row["nonce"], connection), self._now)
-            self._flush()
+        match self._seats.noticed(player, self.log.tables.get(PLAYERS, {}).get(player)):
+            case JoinGame() as again:
+                self._forwarding.add(None, again, self._now)
+                self._flush()
+            case int() as replaced:
+                self._out.append(do.Replace(replaced, player))
 
     # --- sending and saying
 

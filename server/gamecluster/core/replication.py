@@ -34,7 +34,8 @@ Outgoing = list[tuple[Incarnation, Message]]
 class Log:
     """Committed tables, the entries that made the newest of them, and a tail that is not committed yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: int = HISTORY) -> None:
+        self._history = history
         self._entries: deque[Entry] = deque()
         self._before = START  # the position before the first kept entry
         self.committed = START
@@ -86,7 +87,7 @@ class Log:
 
     def trim(self) -> None:
         """Forgets the oldest of what is committed, as far as it is more than is kept."""
-        while len(self._entries) > HISTORY and self._entries[0].seq <= self.committed.seq:
+        while len(self._entries) > self._history and self._entries[0].seq <= self.committed.seq:
             self._before = self._entries.popleft().position
 
     def install(self, position: Position, tables: Tables) -> None:
@@ -140,8 +141,8 @@ class Copy:
 class Replication:
     """The log, as leader or as copy. ``epoch`` is the one this pod leads; 0 while it does not."""
 
-    def __init__(self, resend_after: float) -> None:
-        self.log = Log()
+    def __init__(self, resend_after: float, history: int = HISTORY) -> None:
+        self.log = Log(history)
         self.epoch = 0
         self.synced_epoch = 0
         self._inherited = 0
