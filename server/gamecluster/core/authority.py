@@ -126,6 +126,11 @@ class Authority:
         return len(self._players)
 
     @property
+    def pods(self) -> set[Incarnation]:
+        """Those that may have connected players."""
+        return self._pods
+
+    @property
     def is_waiting(self) -> bool:
         """Somebody's grace runs."""
         return bool(self._leave_at)

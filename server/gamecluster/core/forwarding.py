@@ -113,6 +113,13 @@ class Forwarding:
         """The copy was replaced by a snapshot: the answers to what was sent may have been in what it skipped."""
         return self._again_or_unknown([n for n, p in self._pending.items() if p.epoch > 0])
 
+    def dropped(self) -> list[int]:
+        """Forgets everything; returns the shell's requests, which are to be refused."""
+        requests = [p.request for p in self._pending.values() if p.request is not None]
+        self._pending.clear()
+        self._queue.clear()
+        return requests
+
     def _again_or_unknown(self, numbers: list[int]) -> list[Refusal]:
         lost = [n for n in numbers if not self._pending[n].is_repeatable]
         self._again([n for n in numbers if n not in lost])
