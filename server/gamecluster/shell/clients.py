@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar, assert_never
 
 from ..channel import Channel
-from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, PresenceChanged, Replace
+from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, EndRoom, PresenceChanged, Replace
 from ..core.events import ConnectionsCounted
 from ..phoenix.codec import Message, ProtocolError, Vsn
 from ..phoenix.session import JoinRequested, LeftTopic, Output, Pushed, Send, Session
@@ -19,7 +19,8 @@ from ..settings import Settings
 from .channel_topics import ChannelTopics
 from .compact import Schema
 from .connection import Backend, Bucket, Connection
-from .game_topic import GAME, GameTopic
+from .game_topic import GameTopic, Requests, Shared
+from .game_topics import GameTopics, RoomClass, UrlOf
 from .joins import Tokens
 from .metrics import Metrics
 from .outbox import ClientSocket, Flusher, Outbox, binary_frame, text_frame
@@ -42,7 +43,7 @@ class Clock(PatchClock, Protocol):
 
 class Hub:
     """All is called on the event loop. ``drain`` and lost sockets apart, no client can affect another. ``patch_rate``: the game's;
-    ``fields``: of its tables, by their names."""
+    ``fields``: of its tables, by their names. ``rooms``: their classes; ``url_of``: where the pod is that holds one."""
 
     def __init__(
         self,
@@ -54,6 +55,8 @@ class Hub:
         clock: Clock,
         patch_rate: int = 0,
         fields: Mapping[str, Sequence[str]] | None = None,
+        rooms: Sequence[RoomClass] = (),
+        url_of: UrlOf = lambda room: None,
     ) -> None:
         self._rate = settings.limit_messages_per_second
         self._limit = settings.limit_connections
@@ -65,8 +68,9 @@ class Hub:
         metrics.connections.set_function(self.__len__)
         self._idle = TimerWheel()
         self._topics = Topics(self._flusher, self._drop_number)
-        schema = Schema(fields or {})
-        self._game = GameTopic(backend, self._topics, tokens, metrics, self._perform, clock, patch_rate, schema)
+        shared = Shared(backend, self._topics, tokens, metrics, self._perform, clock, Requests(), {})
+        game = GameTopic(shared, "", backend, patch_rate, Schema(fields or {}))
+        self._games = GameTopics(shared, game, rooms, url_of)
         self._presence = Presence(backend, self._topics, self._perform, self._count_sent)
         self._channels = ChannelTopics(channels, backend, self._topics, tokens, self._presence, self._perform)
         self._numbers = 0
@@ -116,12 +120,12 @@ class Hub:
 
     def blocked(self, connection: Connection) -> None:
         """It does not read what it is sent."""
-        self._game.blocked(connection)
+        self._games.blocked(connection)
 
     def unblocked(self, connection: Connection) -> None:
         """It reads again."""
         if connection.is_open:
-            self._game.unblocked(connection)
+            self._games.unblocked(connection)
 
     def disconnected(self, connection: Connection) -> None:
         """The socket is gone. Harmless if that is known."""
@@ -162,6 +166,11 @@ class Hub:
         """A client is on it."""
         return self._topics.has(topic)
 
+    @property
+    def rooms(self) -> list[str]:
+        """That a client is in, or has asked to join."""
+        return self._games.rooms
+
     def topics(self, beginning: str) -> list[str]:
         """Those with a client whose names begin so."""
         return self._topics.names(beginning)
@@ -169,19 +178,19 @@ class Hub:
     # --- from the node -----------------------------------------------------------------------------------------------
 
     def deliver(self, effect: Deliver) -> None:
-        if effect.topic == GAME:
-            self._game.flush_patches()
-        at = self._channels.position(effect)
-        self._count_sent(self._topics.fan_out(effect.topic, effect.event, effect.payload, at, effect.binary))
+        if (told := self._games.deliver(effect)) is None:
+            return
+        at = self._channels.position(told)
+        self._count_sent(self._topics.fan_out(told.topic, told.event, told.payload, at, told.binary))
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
-        self._game.deliver_patch(effect)
+        self._games.deliver_patch(effect)
 
     def deliver_state(self, effect: DeliverState) -> None:
-        self._game.deliver_state(effect)
+        self._games.deliver_state(effect)
 
     def answer(self, effect: Answer) -> None:
-        self._game.answer(effect)
+        self._games.answer(effect)
 
     def presence_changed(self, effect: PresenceChanged) -> None:
         self._presence.changed(effect)
@@ -189,7 +198,10 @@ class Hub:
     def replace(self, effect: Replace) -> None:
         connection = self._connections.get(effect.connection)
         if connection is not None:
-            self._game.replace(connection, effect.player)
+            self._games.replace(connection, effect)
+
+    def end_room(self, effect: EndRoom) -> None:
+        self._games.end(effect)
 
     # --- what a session asks for -------------------------------------------------------------------------------------
 
@@ -212,7 +224,7 @@ class Hub:
             self._perform(connection, session.refuse(message, {"reason": "rate limited"}))
 
     def _serves(self, topic: str) -> bool:
-        return topic == GAME or self._channels.serves(topic)
+        return self._games.serves(topic) or self._channels.serves(topic)
 
     def _perform(self, connection: Connection, outputs: Iterable[Output]) -> None:
         for output in outputs:
@@ -223,18 +235,16 @@ class Hub:
                     self._metrics.messages_out.count += 1
                     if not connection.outbox.send(binary_frame(frame) if is_binary else text_frame(frame)):
                         self._drop(connection)
-                case JoinRequested(topic="game"):
-                    self._game.join(connection, output)
-                case JoinRequested():
-                    self._channels.join(connection, output)
-                case Pushed(topic="game"):
-                    self._game.move(connection, output)
-                case Pushed():
-                    self._channels.push(connection, output)
-                case LeftTopic(topic="game"):
-                    self._game.left(connection, output)
-                case LeftTopic():
-                    self._channels.left(connection, output)
+                case JoinRequested(topic=topic):
+                    joins = self._games if self._games.serves(topic) else self._channels
+                    joins.join(connection, output)
+                case Pushed(topic=topic):
+                    if (game := self._games.on(topic)) is not None:
+                        game.move(connection, output)
+                    else:
+                        self._channels.push(connection, output)
+                case LeftTopic(topic=topic):
+                    (self._games.on(topic) or self._channels).left(connection, output)
                 case _:
                     assert_never(output)
 
@@ -247,7 +257,7 @@ class Hub:
     def _forget(self, connection: Connection) -> None:
         connection.is_open = False
         connection.outbox.close()
-        self._game.gone(connection)
+        self._games.gone(connection)
         self._connections.pop(connection.number, None)
         self._perform(connection, connection.session.close())
 

@@ -7,23 +7,20 @@ from typing import Protocol
 
 from ..cluster import Backend as ClusterBackend
 from ..core.events import Event
-from ..core.messages import Op, Position, Tables
+from ..core.messages import Op
 from ..phoenix.session import Output, Session
 from .outbox import ClientSocket, Outbox
+from .resume import Game
 from .seat import Seat
 
 
-class Backend(ClusterBackend, Protocol):
+class Backend(ClusterBackend, Game, Protocol):
     """What clients need of the node's driver."""
 
     def dispatch(self, event: Event) -> None: ...
 
-    def position(self) -> Position: ...
-
-    def visible_tables(self) -> Tables: ...
-
-    def missed(self, since: Position) -> list[Op] | None:
-        """One patch from there to ``position()``; None if ``since`` is not known (any more), or it would be a long one."""
+    def room(self, room: str) -> Game:
+        """What this pod knows of the room's state, whenever it is asked."""
         ...
 
     def follow(self, follower: Callable[[list[Op] | None], None]) -> None:
@@ -70,7 +67,7 @@ class Owner(Protocol):
 
 
 class Connection:
-    """``token``: given at the handshake, for a join of ``game`` that brings none. A ``sockets.Client``."""
+    """``token``: given at the handshake, for a join of the game or a room that brings none. A ``sockets.Client``."""
 
     __slots__ = (
         "bucket",
@@ -105,7 +102,7 @@ class Connection:
         self.token = token
         self.is_open = True
         self.players: dict[int, str] = {}
-        """By the channel that joined ``game``: at most one at a time."""
+        """By the channel that joined the game or a room."""
         self.channels: dict[int, Seat] = {}
         """By the number that the session gave the join."""
         self.waiting = 0

@@ -77,7 +77,7 @@ from .pods import Pods
 from .pubsub import PubSub
 from .pubsub.mesh import MeshPubSub
 from .questions import Questions
-from .resume import History, missed
+from .resume import Game, History, missed
 from .storage import Storage
 from .storage.memory import MemoryStorage
 
@@ -207,6 +207,10 @@ class Driver:
 
     def view(self) -> ClusterView:
         return self._node.view()
+
+    def room(self, room: str) -> Game:
+        """What this pod knows of the room's state."""
+        raise NotImplementedError(f"no room is served: {room}")
 
     # --- the cluster's services
 

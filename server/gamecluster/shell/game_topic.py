@@ -1,6 +1,8 @@
-"""Topic ``game``: joins and moves of this pod's clients go to the node, its answers and the patches come back."""
+"""Topic ``game``, or ``game:<id>`` of a room: joins and moves of this pod's clients go to the node, answers and patches come back."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -11,21 +13,28 @@ from ..phoenix.codec import Ref, Vsn, encode_json
 from ..phoenix.session import JoinRequested, Leaving, LeftTopic, Pushed
 from .compact import Schema
 from .connection import Backend, Connection, Perform
-from .joins import Tokens, Unwelcome, checked, read_join, take_count
+from .joins import GameJoin, Tokens, Unwelcome, checked, read_join, take_count
 from .metrics import Metrics
 from .patches import Clock, Patches
-from .resume import Welcome
+from .resume import Game, Welcome
 from .topics import Topics
 
 GAME = "game"
 MAX_WAITING = 1000
-"""Requests of one client that the node has not answered yet."""
+"""Requests of one client that the node has not answered yet, whatever topics they are of."""
+EMPTY = b"{}"
+
+Blocked = dict[int, dict[str, Position]]
+"""Who does not read: by topic, since which position nothing of its state was queued for it."""
+Admit = Callable[[GameJoin], None]
+"""Raises Unwelcome for who may not join."""
 
 
-class _Waiting(Struct, frozen=True):
+class Waiting(Struct, frozen=True):
     """A request that the node will answer. ``ref`` is a move's; a join has none of its own. ``since``: a joiner's position;
     ``compact``: it would have patches as bytes."""
 
+    game: GameTopic
     connection: Connection
     channel: int
     ref: Ref
@@ -34,44 +43,89 @@ class _Waiting(Struct, frozen=True):
     compact: bool = False
 
 
+class Requests:
+    """Of this process, whatever topics they are of. Their numbers are above 0: those below are ``calls.Calls``'."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._waiting: dict[int, Waiting] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, waiting: Waiting) -> int:
+        self._last = request = self._last + 1
+        self._waiting[request] = waiting
+        waiting.connection.waiting += 1
+        return request
+
+    def take(self, request: int) -> Waiting | None:
+        """It has been answered."""
+        if (waiting := self._waiting.pop(request, None)) is not None:
+            waiting.connection.waiting -= 1
+        return waiting
+
+
+class Shared(Struct, frozen=True):
+    """What all topics of this kind have in common."""
+
+    backend: Backend
+    topics: Topics
+    tokens: Tokens
+    metrics: Metrics
+    perform: Perform
+    clock: Clock
+    requests: Requests
+    blocked: Blocked
+
+
 class GameTopic:
+    """``room``: "" if it is the GameState's; ``game``: its state. ``emptied`` is called when the last client is gone."""
+
     def __init__(
         self,
-        backend: Backend,
-        topics: Topics,
-        tokens: Tokens,
-        metrics: Metrics,
-        perform: Perform,
-        clock: Clock,
+        shared: Shared,
+        room: str,
+        game: Game,
         patch_rate: int,
         schema: Schema,
+        admit: Admit = lambda join: None,
+        emptied: Callable[[str], None] = lambda topic: None,
     ) -> None:
-        self._backend = backend
-        self._topics = topics
-        self._tokens = tokens
-        self._metrics = metrics
-        self._perform = perform
-        self._requests = 0
-        self._waiting: dict[int, _Waiting] = {}
-        self._game = Welcome(backend)
+        self.topic = f"{GAME}:{room}" if room else GAME
+        self._room = room
+        self._admit = admit
+        self._emptied = emptied
+        self._backend = shared.backend
+        self._topics = shared.topics
+        self._tokens = shared.tokens
+        self._metrics = shared.metrics
+        self._perform = shared.perform
+        self._requests = shared.requests
+        self._blocked = shared.blocked
+        self._clients: dict[int, tuple[Connection, int]] = {}
+        """Who has asked to join or has joined, by which channel: at most one of a connection."""
+        self._game = Welcome(game)
         self._schema = schema
-        self._patches = Patches(patch_rate, clock, self._send_patch)
+        self._patches = Patches(patch_rate, shared.clock, self._send_patch)
         self._told = Position(0, 0)
-        self._blocked: dict[int, Position | None] = {}
-        """Who does not read, and since which position nothing of the state was queued for it."""
 
     # --- from a client
 
     def join(self, connection: Connection, asked: JoinRequested) -> None:
+        self._clients[connection.number] = connection, asked.channel
         try:
             join = read_join(checked(asked.payload), connection.token, self._tokens)
+            self._admit(join)
         except Unwelcome as error:
-            self._perform(connection, connection.session.refuse_join(asked.channel, error.response))
+            self._refuse_join(connection, asked.channel, error.response)
             return
         connection.players[asked.channel] = join.player
         compact = join.compact and connection.session.vsn is not Vsn.V1
-        request = self._wait(connection, asked.channel, None, is_join=True, since=join.since, compact=compact)
-        self._backend.dispatch(PlayerJoined(request, connection.number, join.player, join.stay, join.nonce))
+        waiting = Waiting(self, connection, asked.channel, None, is_join=True, since=join.since, compact=compact)
+        request = self._requests.add(waiting)
+        joined = PlayerJoined(request, connection.number, join.player, join.stay, join.nonce, self._room)
+        self._backend.dispatch(joined)
 
     def move(self, connection: Connection, pushed: Pushed) -> None:
         player = connection.players[pushed.channel]
@@ -83,24 +137,20 @@ class GameTopic:
         except Unwelcome as error:
             self._refuse_move(connection, pushed, error.response)
             return
-        request = self._wait(connection, pushed.channel, pushed.ref, is_join=False)
-        self._backend.dispatch(PlayerMoved(request, connection.number, player, pushed.event, payload, n))
+        request = self._requests.add(Waiting(self, connection, pushed.channel, pushed.ref, is_join=False))
+        moved = PlayerMoved(request, connection.number, player, pushed.event, payload, n, self._room)
+        self._backend.dispatch(moved)
 
     def left(self, connection: Connection, left: LeftTopic) -> None:
-        self._topics.unsubscribe(GAME, connection)
-        self._skipped_nothing(connection)
-        player = connection.players.pop(left.channel, None)
+        player = connection.players.get(left.channel)
+        self._forget(connection, left.channel)
         if player is not None:
-            self._backend.dispatch(PlayerLeft(connection.number, player, left.why is Leaving.left))
+            self._backend.dispatch(PlayerLeft(connection.number, player, left.why is Leaving.left, self._room))
 
     # --- from the node
 
-    def answer(self, effect: Answer) -> None:
-        waiting = self._waiting.pop(effect.request, None)
-        if waiting is None:
-            return
+    def answer(self, waiting: Waiting, effect: Answer) -> None:
         connection = waiting.connection
-        connection.waiting -= 1
         if not waiting.is_join:
             self._metrics.moved(effect.ok, effect.response)
         if not connection.is_open:
@@ -109,61 +159,76 @@ class GameTopic:
             self._perform(
                 connection, connection.session.reply(waiting.channel, waiting.ref, effect.ok, effect.response)
             )
-        elif not effect.ok:
-            connection.players.pop(waiting.channel, None)
-            self._perform(connection, connection.session.refuse_join(waiting.channel, effect.response))
-        elif waiting.channel in connection.players:
+        elif waiting.channel not in connection.players:
+            return  # it has given up
+        elif effect.ok:
             self._welcome(connection, waiting, effect.response)
+        else:
+            self._refuse_join(connection, waiting.channel, effect.response)
 
     def deliver_patch(self, effect: DeliverPatch) -> None:
-        if self._topics.has(GAME):
+        if self._topics.has(self.topic):
             self._patches.add(Position(effect.epoch, effect.seq), effect.ops)
 
     def deliver_state(self, effect: DeliverState) -> None:
         self._patches.drop()
-        if self._topics.has(GAME):
-            self._fan_out_game(Position(effect.epoch, effect.seq), "state", {"state": self._game.state()})
+        if self._topics.has(self.topic):
+            self._fan_out(Position(effect.epoch, effect.seq), "state", {"state": self._game.state()})
 
     def flush_patches(self) -> None:
         """An event of the game is about to be told: what was committed before comes first."""
         self._patches.flush()
 
+    def push_to(self, player: str, event: str, payload: Fields) -> None:
+        """To the clients by which this player has joined."""
+        for connection, channel in self._joined():
+            if connection.players.get(channel) == player:
+                self._perform(connection, connection.session.push(channel, event, payload))
+
     def replace(self, connection: Connection, player: str) -> None:
         """The player has joined by another connection."""
-        self._skipped_nothing(connection)
-        for channel in [c for c, p in connection.players.items() if p == player]:
-            del connection.players[channel]
-            self._topics.unsubscribe(GAME, connection)
+        _, channel = self._clients.get(connection.number, (None, None))
+        if channel is not None and connection.players.get(channel) == player:
+            self._forget(connection, channel)
             self._perform(connection, connection.session.close_topic(channel))
+
+    def end(self) -> None:
+        """There is nothing to play any more: who has joined is told so. Who has only asked to is answered by the node."""
+        self._patches.flush()
+        self._metrics.messages_out.count += self._topics.fan_out(self.topic, "ended", EMPTY)
+        for connection, channel in self._joined():
+            self._perform(connection, connection.session.close_topic(channel))
+            self._forget(connection, channel)
 
     # --- clients that do not read: the newest state is worth more to them than every step on the way there
 
-    def blocked(self, connection: Connection) -> None:
-        """Patches are kept from it until it reads again."""
-        self._blocked.setdefault(connection.number, None)
-
-    def unblocked(self, connection: Connection) -> None:
-        """What it has missed is sent as one patch, or as the state."""
-        since = self._blocked.pop(connection.number, None)
-        if since is None:
+    def catch_up(self, connection: Connection, since: Position) -> None:
+        """It reads again: what it has missed is sent as one patch, or as the state."""
+        if connection.number not in self._clients:
             return
+        _, channel = self._clients[connection.number]
         missed = self._game.since(since)
-        self._topics.knows(GAME, connection, Position(missed["epoch"], missed["seq"]))
+        self._topics.knows(self.topic, connection, Position(missed["epoch"], missed["seq"]))
         event = "patch" if "ops" in missed else "state"
-        for channel in connection.players:
-            self._perform(connection, connection.session.push(channel, event, missed))
-
-    def gone(self, connection: Connection) -> None:
-        self._blocked.pop(connection.number, None)
+        self._perform(connection, connection.session.push(channel, event, missed))
 
     # --- private
 
-    def _skipped_nothing(self, connection: Connection) -> None:
-        """It is not on the topic any more."""
-        if connection.number in self._blocked:
-            self._blocked[connection.number] = None
+    def _joined(self) -> list[tuple[Connection, int]]:
+        return [self._clients[number] for number in self._topics.members(self.topic, self._clients)]
 
-    def _welcome(self, connection: Connection, waiting: _Waiting, response: Fields) -> None:
+    def _forget(self, connection: Connection, channel: int) -> None:
+        """It is not on the topic any more."""
+        self._topics.unsubscribe(self.topic, connection)
+        connection.players.pop(channel, None)
+        self._clients.pop(connection.number, None)
+        if behind := self._blocked.get(connection.number):
+            behind.pop(self.topic, None)
+        if not self._clients:
+            self._patches.drop()
+            self._emptied(self.topic)
+
+    def _welcome(self, connection: Connection, waiting: Waiting, response: Fields) -> None:
         player = connection.players[waiting.channel]
         missed = self._game.since(waiting.since if response.get("resumed") else None)
         answer = {name: value for name, value in response.items() if name != "stay"} | {
@@ -173,38 +238,31 @@ class GameTopic:
         }
         if waiting.compact:
             answer["schema"] = self._schema.told
-        self._topics.subscribe(GAME, connection, Position(missed["epoch"], missed["seq"]), waiting.compact)
+        self._topics.subscribe(self.topic, connection, Position(missed["epoch"], missed["seq"]), waiting.compact)
         self._perform(connection, connection.session.accept_join(waiting.channel, answer))
+
+    def _refuse_join(self, connection: Connection, channel: int, response: Fields) -> None:
+        self._forget(connection, channel)
+        self._perform(connection, connection.session.refuse_join(channel, response))
 
     def _refuse_move(self, connection: Connection, pushed: Pushed, response: Fields) -> None:
         self._metrics.moved(False, response)
         self._perform(connection, connection.session.reply(pushed.channel, pushed.ref, False, response))
 
-    def _wait(
-        self,
-        connection: Connection,
-        channel: int,
-        ref: Ref,
-        is_join: bool,
-        since: Position | None = None,
-        compact: bool = False,
-    ) -> int:
-        self._requests = request = self._requests + 1
-        self._waiting[request] = _Waiting(connection, channel, ref, is_join, since, compact)
-        connection.waiting += 1
-        return request
-
     def _send_patch(self, position: Position, ops: list[Op]) -> None:
-        compact = self._schema.encode(position, ops) if self._topics.has_compact(GAME) else None
-        self._fan_out_game(position, "patch", {"ops": ops}, compact)
+        compact = self._schema.encode(position, ops) if self._topics.has_compact(self.topic) else None
+        self._fan_out(position, "patch", {"ops": ops}, compact)
 
-    def _fan_out_game(self, at: Position, event: str, payload: Fields, compact: bytes | None = None) -> None:
+    def _fan_out(self, at: Position, event: str, payload: Fields, compact: bytes | None = None) -> None:
         """A client never sees a position below that of its join's answer."""
         data = encode_json({"epoch": at.epoch, "seq": at.seq, **payload})
-        behind = self._topics.members(GAME, self._blocked) if self._blocked else ()
+        behind = self._behind() if self._blocked else ()
         for number in behind:
-            if self._blocked[number] is None:
-                self._blocked[number] = max(self._told, self._topics.known(GAME, number) or self._told)
-        sent = self._topics.fan_out(GAME, event, data, at, without=behind, compact=compact)
+            known = self._topics.known(self.topic, number) or self._told
+            self._blocked[number].setdefault(self.topic, max(self._told, known))
+        sent = self._topics.fan_out(self.topic, event, data, at, without=behind, compact=compact)
         self._metrics.messages_out.count += sent
         self._told = at
+
+    def _behind(self) -> list[int]:
+        return self._topics.members(self.topic, self._clients.keys() & self._blocked.keys())

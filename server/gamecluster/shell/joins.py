@@ -1,7 +1,8 @@
-"""What a client must say to enter topic ``game``, and the token that proves a player from then on.
+"""What a client must say to enter topic ``game`` or that of a room, and the token that proves a player from then on.
 
 A token is a JWT, HS256 by the cluster's player key: ``{"sub": player, "aud": cluster name, "stay": id of the stay, "iat": …}``.
-It has no end of its own: it is worth something as long as its stay lasts, which the leader knows.
+It has no end of its own: it is worth something as long as its stay lasts, which the leader knows. That of a stay in the game or a room is
+good for the others: there the player begins in the same stay.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Unwelcome(GameClusterError):
 
 
 class GameJoin(Struct, frozen=True):
-    """A join of ``game`` that may be asked of the leader. ``stay``: from the token, verified; ``since``: of the client's copy;
+    """A join of the game or a room that may be asked of its leader. ``stay``: from the token, verified; ``since``: of the client's copy;
     ``compact``: it would have patches as bytes."""
 
     player: str
@@ -69,7 +70,7 @@ class Tokens:
 
 
 def read_join(payload: Fields, connection_token: str | None, tokens: Tokens) -> GameJoin:
-    """Parses the payload of a join of ``game``. Raises Unwelcome, which says what would be right."""
+    """Parses the payload of a join of the game or a room. Raises Unwelcome, which says what would be right."""
     player, token, nonce = payload.get("player"), payload.get("token"), payload.get("nonce")
     if player is not None:
         player = _name(player, "player")

@@ -1,4 +1,4 @@
-"""What a join's answer brings of the game: what its client has missed, else the whole state.
+"""What a join's answer brings of the game, or of a room: what its client has missed, else the whole state.
 
 | the client's position                                  | the answer has                              |
 | ------------------------------------------------------ | ------------------------------------------- |
@@ -39,13 +39,15 @@ class History(Protocol):
 
 
 class Game(Protocol):
-    """What is needed of the node's driver."""
+    """The state of the game, or of a room, as this pod knows it."""
 
     def position(self) -> Position: ...
 
     def visible_tables(self) -> Tables: ...
 
-    def missed(self, since: Position) -> list[Op] | None: ...
+    def missed(self, since: Position) -> list[Op] | None:
+        """One patch from there to ``position()``; None if ``since`` is not known (any more), or it would be a long one."""
+        ...
 
 
 class Welcome:
