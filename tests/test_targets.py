@@ -91,7 +91,7 @@ def test_the_same_target_twice_is_one(folder: Path) -> None:
         (["nowhere:Arena"], "nowhere:Arena: there is no module nowhere, neither installed nor in /"),
         (["gamecluster.nowhere:Arena"], r"there is no module gamecluster\.nowhere"),
         (["tiny_game.py:Tinny"], r"there is no Tinny in tiny_game\.py; there is: Hall, Lobby, Other, Tiny"),
-        (["helper:Tiny"], "there is: no Game, Channel or Singleton at all"),
+        (["helper:Tiny"], "there is: no Game, Room, Channel or Singleton at all"),
         (["tiny_game:not_a_class"], "not_a_class is not a class derived from"),
         (["tiny_game:Dot"], "Dot is not a class derived from"),
         (["tiny_game:Game"], "Game is not a class derived from"),

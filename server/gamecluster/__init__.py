@@ -2,6 +2,7 @@
 
 from .channel import Channel
 from .game import Entity, Game, Player, Rejected, Table, on
+from .room import Room, received
 from .singleton import Singleton
 
-__all__ = ["Channel", "Entity", "Game", "Player", "Rejected", "Singleton", "Table", "on"]
+__all__ = ["Channel", "Entity", "Game", "Player", "Rejected", "Room", "Singleton", "Table", "on", "received"]

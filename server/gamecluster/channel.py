@@ -90,7 +90,7 @@ class Channel:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _check_class(cls)
-        cls._rules = rules_of(cls, Channel, names_around(), (), _is_reserved, may_wait=True)
+        cls._rules = rules_of(cls, Channel, names_around(), {}, _is_reserved, may_wait=True)
         if cls._rules and not cls.topic:
             raise DefinitionError(f'{cls.__name__} has no topic; write, for example, topic = "room:*"')
 

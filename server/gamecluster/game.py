@@ -9,7 +9,7 @@ from .checks import DefinitionError, Mismatch, got, inherited, json_object, name
 from .cluster import RuleCluster
 from .core.messages import Broadcast, Fields
 from .entity import Entity
-from .rules import Outcome, Player, Rejected, Rule, check_method, on, rules_of
+from .rules import PLAYER, Outcome, Player, Rejected, Rule, check_method, on, rules_of
 from .runtime import Runtime
 from .state import Table
 
@@ -36,16 +36,23 @@ class Game:
     cluster: RuleCluster
     """What the cluster offers beside the game. What a rule does with it is part of what the rule changes."""
 
+    _reserved: ClassVar[frozenset[str]] = frozenset({"random", "cluster", "broadcast"})
+    """What a game can't call anything of its own."""
     _tables: ClassVar[dict[str, type[Entity]]] = {}
     _rules: ClassVar[dict[str, Rule]] = {}
     _broadcasts: list[Broadcast]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        names = names_around()
-        _check_class(cls)
-        cls._tables = inherited(cls, "_tables", _tables_of(cls, names))
-        cls._rules = rules_of(cls, Game, names, (Player,), _is_reserved)
+        cls._declare(names_around())
+
+    @classmethod
+    def _declare(cls, names: dict[str, Any]) -> None:
+        """``names``: those that the class statement sees."""
+        base = base_of(cls)
+        _check_class(cls, base)
+        cls._tables = inherited(cls, "_tables", _tables_of(cls, base, names))
+        cls._rules = rules_of(cls, base, names, PLAYER, is_reserved)
 
     def __init__(self) -> None:
         name = type(self).__name__
@@ -61,10 +68,14 @@ class Game:
         """Runs ``tick_rate`` times a second; ``seconds`` have passed since the last time."""
 
     def broadcast(self, event: str, payload: Fields) -> None:
-        """Sends ``event`` to everyone on the topic ``game``, once what this rule changed is safe; not at all if it raises."""
-        if _is_reserved(event):
+        """Sends ``event`` to everyone on the game's topic, once what this rule changed is safe; not at all if it raises."""
+        if is_reserved(event):
             raise ValueError(f"the event {event!r} is reserved")
-        self._broadcasts.append(Broadcast(TOPIC, text(event), json_object(payload)))
+        self._broadcasts.append(Broadcast(self._topic, text(event), json_object(payload)))
+
+    @property
+    def _topic(self) -> str:
+        return TOPIC
 
     def __setattr__(self, name: str, value: Any) -> None:
         who = f"{type(self).__name__}.{name}"
@@ -73,17 +84,21 @@ class Game:
         raise AttributeError(f"{who} can't be assigned: only what is in tables is replicated and survives a pod")
 
 
-def _is_reserved(event: str) -> bool:
+def is_reserved(event: str) -> bool:
     return event.startswith(("phx_", "presence_")) or event in ("patch", "state")
 
 
-def _check_class(cls: type[Game]) -> None:
+def base_of(cls: type[Game]) -> type[Game]:
+    """Game, or the kind of Game that this one is derived from."""
+    return next(base for base in cls.__mro__ if "_reserved" in vars(base))
+
+
+def _check_class(cls: type[Game], base: type[Game]) -> None:
     who = cls.__name__
     if "__init__" in vars(cls):
         raise DefinitionError(f"{who}.__init__: a game has no constructor; its state is in tables, which begin empty")
-    for name in ("random", "cluster", "broadcast"):
-        if name in vars(cls):
-            raise DefinitionError(f"{who}.{name}: Game itself has {name}; call it otherwise")
+    for name in sorted(base._reserved & vars(cls).keys()):
+        raise DefinitionError(f"{who}.{name}: {base.__name__} itself has {name}; call it otherwise")
     for name in ("tick_rate", "patch_rate"):
         rate = getattr(cls, name)
         if type(rate) is not int or not 0 <= rate <= 1000:
@@ -95,14 +110,14 @@ def _check_class(cls: type[Game]) -> None:
     check_method(cls, "tick", 1, "(self, seconds)")
 
 
-def _tables_of(cls: type[Game], names: dict[str, Any]) -> dict[str, type[Entity]]:
+def _tables_of(cls: type[Game], base: type[Game], names: dict[str, Any]) -> dict[str, type[Entity]]:
     for name, value in vars(cls).items():
         if value is Table or get_origin(value) is Table:
             raise DefinitionError(f"{cls.__name__}.{name}: a table is declared by an annotation: {name}: Table[…]")
     tables = {}
     for name, hint in own_annotations(cls, names).items():
         if hint is Table or get_origin(hint) is Table:
-            tables[name] = _entity_of(cls, name, hint)
+            tables[name] = _entity_of(cls, base, name, hint)
         elif name not in vars(cls) and ClassVar not in (hint, get_origin(hint)):
             raise DefinitionError(
                 f"{cls.__name__}.{name}: only tables are state; make it a field of an Entity in a Table"
@@ -110,10 +125,10 @@ def _tables_of(cls: type[Game], names: dict[str, Any]) -> dict[str, type[Entity]
     return tables
 
 
-def _entity_of(cls: type[Game], name: str, hint: Any) -> type[Entity]:
+def _entity_of(cls: type[Game], base: type[Game], name: str, hint: Any) -> type[Entity]:
     who = f"{cls.__name__}.{name}"
-    if hasattr(Game, name) or name in ("random", "cluster"):
-        raise DefinitionError(f"{who}: Game itself has {name}; call the table otherwise")
+    if hasattr(base, name) or name in base._reserved:
+        raise DefinitionError(f"{who}: {base.__name__} itself has {name}; call the table otherwise")
     if name in vars(cls):
         raise DefinitionError(f"{who}: a table has no default; it begins empty")
     kind = get_args(hint)[0] if get_args(hint) else None

@@ -56,27 +56,43 @@ def refused(response: Fields, error: str | None = None) -> Outcome:
     return Outcome(False, response, [], [], error)
 
 
+@dataclass(frozen=True)
+class Marker:
+    """A decorator of methods that answer events: ``events`` is where a method keeps which, ``rules`` where a class keeps its rules."""
+
+    name: str
+    events: str
+    rules: str
+
+    def mark(self, event: str) -> Callable[[F], F]:
+        if not isinstance(event, str) or not event:
+            raise DefinitionError(f'{self.name} needs the name of an event: {self.name}("move")')
+
+        def mark(function: F) -> F:
+            if not inspect.isfunction(function):
+                raise DefinitionError(f'{self.name}("{event}") belongs directly on a method')
+            earlier = sys._getframe(1).f_locals.get(function.__name__)
+            if earlier is not None and event in self.of(earlier):
+                raise DefinitionError(f"{function.__qualname__}: two rules for {event!r}")
+            vars(function).setdefault(self.events, []).append(event)
+            return function
+
+        return mark
+
+    def of(self, function: Any) -> list[str]:
+        """The events that this method is marked with."""
+        return getattr(function, self.events, [])
+
+
+ON = Marker("@on", "_events", "_rules")
+PLAYER: Mapping[str, type] = {"player": Player}
+"""What a Game's rules are given before the fields of the payload."""
+
+
 def on(event: str) -> Callable[[F], F]:
     """Marks the method that answers ``event``. Its parameters are the payload's fields, checked against their types;
     a parameter called ``payload``, as the only one, is the whole payload as it came: in a Channel, ``payload: bytes`` is binary."""
-    if not isinstance(event, str) or not event:
-        raise DefinitionError('@on needs the name of an event: @on("move")')
-
-    def mark(function: F) -> F:
-        if not inspect.isfunction(function):
-            raise DefinitionError(f'@on("{event}") belongs directly on a method')
-        earlier = sys._getframe(1).f_locals.get(function.__name__)
-        if earlier is not None and event in events_of(earlier):
-            raise DefinitionError(f"{function.__qualname__}: two rules for {event!r}")
-        vars(function).setdefault("_events", []).append(event)
-        return function
-
-    return mark
-
-
-def events_of(function: Any) -> list[str]:
-    """The events that ``@on`` has marked this method with."""
-    return getattr(function, "_events", [])
+    return ON.mark(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +161,17 @@ def rules_of(
     cls: type,
     base: type,
     names: dict[str, Any],
-    given: tuple[type, ...],
+    given: Mapping[str, type],
     is_reserved: Callable[[str], bool],
     may_wait: bool = False,
+    marker: Marker = ON,
 ) -> dict[str, Rule]:
-    """All rules of a class by event, inherited ones too. ``given``: the types of the leading arguments after self. ``may_wait``: they
-    may be ``async def``."""
+    """All rules of a class by event, inherited ones too. ``given``: the leading arguments after self, with their types. ``may_wait``:
+    they may be ``async def``."""
     methods: dict[str, str] = {}
     for owner in reversed(cls.__mro__):
         for name, function in vars(owner).items():
-            for event in events_of(function):
+            for event in marker.of(function):
                 who = f"{cls.__name__}.{name}"
                 if methods.setdefault(event, name) != name:
                     raise DefinitionError(f"{who}: two rules for {event!r}, the other is {methods[event]}")
@@ -162,7 +179,9 @@ def rules_of(
                     raise DefinitionError(f"{who}: the event {event!r} is reserved")
                 if hasattr(base, name):
                     raise DefinitionError(f"{who}: a rule can't be called {name}, which {base.__name__} itself has")
-    inherited = {rule.function: rule for parent in cls.__mro__[1:] for rule in vars(parent).get("_rules", {}).values()}
+    inherited = {
+        rule.function: rule for parent in cls.__mro__[1:] for rule in vars(parent).get(marker.rules, {}).values()
+    }
     functions = {event: _plain_method(cls, name, may_wait) for event, name in methods.items()}
     return {event: inherited.get(f) or _rule(cls, f, names, given) for event, f in functions.items()}
 
@@ -190,15 +209,14 @@ def _plain_method(cls: type, name: str, may_wait: bool) -> Callable[..., Any]:
     return function
 
 
-def _rule(cls: type, function: Callable[..., Any], names: dict[str, Any], given: tuple[type, ...]) -> Rule:
+def _rule(cls: type, function: Callable[..., Any], names: dict[str, Any], given: Mapping[str, type]) -> Rule:
     who = f"{cls.__name__}.{function.__name__}"
     hints = resolved(function, names, who)
-    leading, rest = _split(who, list(inspect.signature(function).parameters.values())[1:], len(given))
-    for parameter, expected in zip(leading, given, strict=True):
-        if hints.get(parameter.name, expected) is not expected:
-            raise DefinitionError(
-                f"{who}: its first parameter is the {expected.__name__.lower()}, not a field of the payload"
-            )
+    leading, rest = _split(who, list(inspect.signature(function).parameters.values())[1:], given)
+    for parameter, (name, expected) in zip(leading, given.items(), strict=True):
+        is_a_field = expected is str and parameter.name != name  # as fields may be str, too
+        if is_a_field or hints.get(parameter.name, expected) is not expected:
+            raise DefinitionError(f"{who}: its first parameter is the {name}, not a field of the payload")
     if [p.name for p in rest] == ["payload"]:
         is_binary = hints.get("payload") is bytes
         if is_binary and given:
@@ -210,12 +228,12 @@ def _rule(cls: type, function: Callable[..., Any], names: dict[str, Any], given:
 
 
 def _split(
-    who: str, parameters: list[inspect.Parameter], count: int
+    who: str, parameters: list[inspect.Parameter], given: Mapping[str, type]
 ) -> tuple[list[inspect.Parameter], list[inspect.Parameter]]:
-    leading = parameters[:count]
-    if len(leading) < count or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in leading):
-        raise DefinitionError(f"{who} must take (self{', player' * count}, …)")
-    return leading, parameters[count:]
+    leading = parameters[: len(given)]
+    if len(leading) < len(given) or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in leading):
+        raise DefinitionError(f"{who} must take ({', '.join(['self', *given])}, …)")
+    return leading, parameters[len(given) :]
 
 
 def _parameter(who: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> Parameter:

@@ -42,7 +42,7 @@ class Singleton(Entity):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         names = names_around()
         cls._declare(names)
-        cls._rules = rules_of(cls, Singleton, names, (), lambda event: False)
+        cls._rules = rules_of(cls, Singleton, names, {}, lambda event: False)
         _check_class(cls)
 
     def start(self) -> None:

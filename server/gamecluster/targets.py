@@ -1,4 +1,4 @@
-"""TARGETs, ``module:Class`` or ``file.py:Class``, to the game and the channels that a node runs."""
+"""TARGETs, ``module:Class`` or ``file.py:Class``, to the game, the rooms and the channels that a node runs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from .channel import Channel
 from .errors import ConfigurationError
 from .game import Game
+from .room import Room
 from .singleton import Singleton
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Targets:
     """``game`` is the GameState's class, if there is one; a topic goes to the first of ``channels`` that matches, a name to the first of
-    ``singletons``."""
+    ``singletons``, a room's id to the first of ``rooms``."""
 
     game: type[Game] | None
     channels: tuple[type[Channel], ...]
     singletons: tuple[type[Singleton], ...] = ()
+    rooms: tuple[type[Room], ...] = ()
+
+    def room_class(self, room: str) -> type[Room] | None:
+        """The one for this id."""
+        return next((found for found in self.rooms if found.matches(room)), None)
 
 
 def load(targets: Sequence[str]) -> Targets:
@@ -32,12 +41,16 @@ def load(targets: Sequence[str]) -> Targets:
     game: tuple[str, type[Game]] | None = None
     channels: list[type[Channel]] = []
     singletons: list[type[Singleton]] = []
+    rooms: list[type[Room]] = []
     for target in targets:
         found = _class(target)
-        if issubclass(found, Game):
+        if issubclass(found, Room):
+            rooms.append(_checked_room(target, found))
+        elif issubclass(found, Game):
             if game is not None and game[1] is not found:
                 raise ConfigurationError(
-                    f"{game[0]} and {target} are both Games: a cluster has one GameState; rooms hold others"
+                    f"{game[0]} and {target} are both Games: a cluster has one GameState; "
+                    "what there are many of, such as matches, is a Room"
                 )
             game = target, found
         elif issubclass(found, Singleton):
@@ -46,7 +59,14 @@ def load(targets: Sequence[str]) -> Targets:
             channels.append(found)
     _check_distinct("topic", [(channel.topic, channel) for channel in channels])
     _check_distinct("name", [(singleton.name, singleton) for singleton in singletons])
-    return Targets(game[1] if game else None, tuple(dict.fromkeys(channels)), tuple(dict.fromkeys(singletons)))
+    _check_distinct("rooms", [(room.rooms, room) for room in rooms])
+    loaded = Targets(game[1] if game else None, _once(channels), _once(singletons), _once(rooms))
+    _check_declared(loaded)
+    return loaded
+
+
+def _once(found: list[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(found))
 
 
 def _class(target: str) -> type[Game] | type[Channel] | type[Singleton]:
@@ -58,11 +78,12 @@ def _class(target: str) -> type[Game] | type[Channel] | type[Singleton]:
     module = _file(target, Path(place)) if place.endswith(".py") else _module(target, place)
     found = getattr(module, name, None)
     if found is None:
-        there = ", ".join(_suitable(module)) or "no Game, Channel or Singleton at all"
+        there = ", ".join(_suitable(module)) or "no Game, Room, Channel or Singleton at all"
         raise ConfigurationError(f"{target}: there is no {name} in {place}; there is: {there}")
     if not _is_suitable(found):
         raise ConfigurationError(
-            f"{target}: {name} is not a class derived from gamecluster.Game, gamecluster.Channel or gamecluster.Singleton"
+            f"{target}: {name} is not a class derived from gamecluster.Game, gamecluster.Room, gamecluster.Channel or "
+            "gamecluster.Singleton"
         )
     suitable: type[Game] | type[Channel] | type[Singleton] = found
     return suitable
@@ -122,8 +143,23 @@ def _suitable(module: ModuleType) -> list[str]:
 
 
 def _is_suitable(value: object) -> bool:
-    bases = (Game, Channel, Singleton)
+    bases = (Game, Room, Channel, Singleton)
     return isinstance(value, type) and issubclass(value, bases) and value not in bases
+
+
+def _checked_room(target: str, found: type[Room]) -> type[Room]:
+    if not found.rooms:
+        raise ConfigurationError(f'{target}: {found.__name__} does not say which ids it is for: rooms = "duel-*"')
+    return found
+
+
+def _check_declared(loaded: Targets) -> None:
+    for room in loaded.rooms:
+        for declared in room.declared:
+            if (first := loaded.room_class(declared)) is not room and first is not None:
+                raise ConfigurationError(
+                    f"{room.__name__} declares the room {declared!r}, but {first.__name__}, which is named before, has {first.rooms!r}"
+                )
 
 
 def _check_distinct(what: str, found: Sequence[tuple[str, type]]) -> None:

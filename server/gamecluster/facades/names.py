@@ -182,7 +182,7 @@ def _node(rows: Mapping[str, Fields], name: str) -> str | None:
 def _rules_of(cls: Any) -> dict[str, Rule]:
     rules: dict[str, Rule] | None = getattr(cls, "_rules", None)  # of a channel
     if rules is None:
-        rules = rules_of(cls, object, {}, (), lambda event: False, may_wait=True)
+        rules = rules_of(cls, object, {}, {}, lambda event: False, may_wait=True)
     if not rules:
         raise DefinitionError(f"{cls.__name__} answers nothing: mark a method with @on")
     return rules

@@ -18,7 +18,7 @@ LONGEST = 200
 
 class Names(Service):
     name = "names"
-    verbs = frozenset({"hold", "register", "unregister"})
+    verbs = frozenset({"hold", "register", "tell", "unregister"})
     holders = TABLE
 
     def register(self, origin: Incarnation, name: str, id: str) -> Fields | None:
@@ -40,6 +40,10 @@ class Names(Service):
 
     def hold(self, origin: Incarnation) -> None:
         """Changes nothing: that it is answered is what its sender wants to know."""
+
+    def tell(self, origin: Incarnation, name: str, event: str, payload: Fields) -> Fields:
+        """``{"sent": whether somebody holds it}``. To be asked once."""
+        return {"sent": self.send(name, event, payload)}
 
     def send(self, name: str, event: str, payload: Fields) -> bool:
         """Of a rule, to whoever holds the name now; False: nobody does, and nothing is sent."""
