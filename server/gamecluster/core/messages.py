@@ -357,8 +357,8 @@ class Elect(Struct, frozen=True, array_like=True, tag="elect"):
 class Placement(Struct, frozen=True, array_like=True):
     """Where a room is: to the room what the Record is to the GameState.
 
-    ``epoch`` counts the changes of ``holder``, ``version`` those of holder or ``backups``, each of whom has all that was acknowledged.
-    ``joining``: to become backups once they have everything. ``to``: the backup that the holder is to hand over to. ``kind``: the
+    ``epoch`` rises with each change of ``holder``, ``version`` with those of ``backups`` or ``joining`` too. A backup has all that was
+    acknowledged; who is joining becomes one once it has. ``to``: the backup that the holder is to hand over to. ``kind``: the
     room's class. ``players``: who may join; nobody named: everybody. ``born``: the epoch that the room began with; epochs never come
     again, so it tells this room from an earlier one of the same id.
     """
@@ -375,9 +375,13 @@ class Placement(Struct, frozen=True, array_like=True):
 
 
 class Watch(Struct, frozen=True, array_like=True, tag="watch"):
-    """To a room's holder: the sender has clients there, and wants a copy; or (False) no more."""
+    """To a room's holder: the sender wants a copy, or (False) no more.
+
+    ``version``: it follows, and keeps its copy by the row of that version, which names it; 0: its clients' sake alone, or not yet.
+    """
 
     wanted: bool
+    version: int = 0
 
 
 RoomMessage = Follow | Promised | Refused | Append | Install | Ack | Forward | Bounce | Watch

@@ -7,12 +7,14 @@ moment on at which it knows the row, it acknowledges nothing of the former holde
 | this pod is          | event                                      | what follows                                                     |
 | -------------------- | ------------------------------------------ | ---------------------------------------------------------------- |
 | anything             | placed here, at a new epoch                | holder: the rules load the state, Follow to the copies           |
-| anything             | Follow of that epoch's holder, or a higher | follower: its promise                                            |
+| wants a copy         | Follow of that epoch's holder, or a higher | follower: its promise                                            |
+| joining, and follows |                                            | Watch with the row's version: it keeps its copy                  |
 | holder               | placed elsewhere                           | what came in vain is bounced; follower, or no copy               |
 | holder               | a backup does not answer, or has no link   | call drop; it is waited for until the row says otherwise         |
-| holder               | one that is joining has everything         | it is waited for from now on; call caught_up                     |
+| holder               | one that is joining keeps its copy, and    | it is waited for from now on; call caught_up                     |
+|                      | has everything                             |                                                                  |
 | holder               | ``to`` is named, and has everything        | requests are bounced, and once all is committed: call hand_over  |
-| holder               | no backups, and no sign of the leader      | nothing is committed                                             |
+| holder               | no sign of the GameState's leader          | nothing is committed: the room may have been given up for lost    |
 | holder               | the game says that it is over, or is empty | once all that it sent is delivered: call end                     |
 | follower             | Append, Install                            | as with the GameState's copies                                   |
 | has clients, no copy | another holder                             | Watch: it follows, and is never waited for                       |
@@ -142,6 +144,7 @@ class Room:
         self._seen: dict[Incarnation, Seen] = {}
         self._seen_epoch = 0
         self._watchers: set[Incarnation] = set()
+        self._keeping: dict[Incarnation, int] = {}  # who keep their copies, by the row of which version
         self._adding: dict[Incarnation, int] = {}  # asked to be made backups, at which version
         self._silent_since: dict[Incarnation, float] = {}
         self._posts: dict[str, _Post] = {}
@@ -152,7 +155,6 @@ class Room:
         self._moves_at = -inf
         self._asked_at = -inf
         self._empty_since: float | None = None
-        self._unused_since: float | None = None
         self._ticked_at = host.now
         self._checked_for_gone = False
         self._is_over = False
@@ -183,11 +185,11 @@ class Room:
     @property
     def is_busy(self) -> bool:
         """It is to be ticked."""
-        if self.is_used or self._posts or (self.placement is None and self._promise is not None):
+        if self.is_used or self._posts:
             return True
         authority, rules, placement = self._authority, self._rules, self.placement
         if authority is None or placement is None:
-            return self._wants_copy and not self._is_synced
+            return self._wants_copy and (not self._is_synced or self._is_joining)
         return (
             authority.is_waiting
             or self.log.committed != self.log.last
@@ -206,6 +208,7 @@ class Room:
         if placement is None:
             self._end()
             return
+        self._again_at = -inf
         self._adding = {p: v for p, v in self._adding.items() if placement.version <= v}
         if self._promise is None or placement.epoch > self._promise.epoch:
             self._follow(placement.epoch, placement.holder)
@@ -237,7 +240,7 @@ class Room:
         host, replication = self._host, self._replication
         replication.lead(placement.epoch)
         self._seen, self._seen_epoch = {}, placement.epoch
-        self._watchers, self._silent_since, self._posts = set(), {}, {}
+        self._watchers, self._keeping, self._silent_since, self._posts = set(), {}, {}, {}
         self._frozen_until, self._empty_since, self._checked_for_gone = -inf, None, False
         made = host.make(self.id, placement)
         self._rules, services = made or (None, None)
@@ -275,12 +278,19 @@ class Room:
         self._promise = None
 
     @property
+    def _is_joining(self) -> bool:
+        return self.placement is not None and self._host.me in self.placement.joining
+
+    @property
     def _wants_copy(self) -> bool:
         """As a backup, or to become one, or for its clients."""
         placement = self.placement
         if placement is None:
             return False
-        return self._host.me in (placement.holder, *placement.backups, *placement.joining) or self.is_used
+        return self._is_named_by(placement) or self.is_used
+
+    def _is_named_by(self, placement: Placement) -> bool:
+        return self._host.me in (placement.holder, *placement.backups, *placement.joining)
 
     def _forget_copy_unless_wanted(self) -> None:
         if not self._wants_copy:
@@ -307,12 +317,8 @@ class Room:
 
     def unused(self) -> bool:
         """Nobody here has any use for it: it may be forgotten. Asked now and then."""
-        if self.is_used or self.is_holder or (self.placement is not None and self._wants_copy):
-            self._unused_since = None
+        if self.is_used or self.is_holder or self._wants_copy:
             return False
-        since = self._unused_since = self._unused_since or self._host.now
-        if self.placement is None and self._promise is not None:  # its row may be on the way
-            return self._host.now - since > 5.0
         if self._replication.synced_epoch and self._promise is not None:
             self._send(self._promise.leader, Watch(False))
         self._forget_copy()
@@ -382,9 +388,14 @@ class Room:
         return self._promise is not None and self._replication.synced_epoch == self._promise.epoch
 
     def _watch(self) -> None:
-        promise = self._promise
-        if promise is not None and not self._is_synced and self.is_used and promise.leader != self._host.me:
+        """Has the holder send what this pod wants, and says that it keeps that."""
+        promise, placement = self._promise, self.placement
+        if promise is None or placement is None or promise.leader == self._host.me:
+            return
+        if not self._is_synced and self._wants_copy:
             self._send(promise.leader, Watch(True))
+        elif self._is_synced and self._is_joining:
+            self._send(promise.leader, Watch(True, placement.version))
 
     def _send_queued(self) -> None:
         forwarding, promise = self._forwarding, self._promise
@@ -429,12 +440,15 @@ class Room:
                     self._commit()
             case Install():
                 self._on_install(peer, body)
-            case Watch(wanted):
-                self._on_watch(peer, wanted)
+            case Watch():
+                self._on_watch(peer, body)
             case Refused():
                 pass  # the row that tells of another holder is on its way
 
     def _accepts(self, peer: Incarnation, epoch: int) -> bool:
+        """What is acknowledged is kept: so only by who knows the row, or has clients here."""
+        if not self._wants_copy:
+            return False
         if self._promise is None or epoch > self._promise.epoch:
             self._follow(epoch, peer)
         if self._promise == Promise(epoch, peer):
@@ -443,17 +457,21 @@ class Room:
         self._send(peer, Refused(epoch, self._promise))
         return False
 
-    def _on_watch(self, peer: Incarnation, wanted: bool) -> None:
+    def _on_watch(self, peer: Incarnation, watch: Watch) -> None:
         placement = self.placement
         if not self.is_holder or placement is None:
             return
-        if wanted:
-            self._watchers.add(peer)
-            self._send(peer, Follow(placement.epoch))
-        else:
+        if not watch.wanted:
             self._watchers.discard(peer)
-            if peer not in placement.backups and peer not in placement.joining:
+            self._keeping.pop(peer, None)
+            if peer not in placement.backups:
                 self._replication.forget(peer)
+            return
+        self._watchers.add(peer)
+        self._keeping[peer] = watch.version
+        if not watch.version or not self._replication.has_promised(peer):
+            self._send(peer, Follow(placement.epoch))
+        self._manage()
 
     def _on_append(self, peer: Incarnation, message: Append) -> None:
         if not self._accepts(peer, message.epoch):
@@ -465,9 +483,14 @@ class Room:
             self._ack = peer, ack
             self._host.flush_soon(self)
         self._deliver(committed)
-        if not ack.missing and self._forwarding is not None:
+        if ack.missing:
+            return
+        if self._forwarding is not None:
             self._refuse(self._forwarding.synced(message.epoch, self.log.tail()))
             self._send_queued()
+        if self._is_joining and self._again_at <= self._host.now:
+            self._again_at = self._host.now + AGAIN_SECONDS
+            self._watch()
 
     def _on_install(self, peer: Incarnation, message: Install) -> None:
         if not self._accepts(peer, message.epoch):
@@ -536,10 +559,9 @@ class Room:
     def _commit(self) -> None:
         if not self.is_holder or self.log.committed == self.log.last:
             return
-        waited_for = self._waited_for
-        if not waited_for and not self._host.has_sign:
+        if not self._host.has_sign:
             return
-        seq = self._replication.advance(waited_for)
+        seq = self._replication.advance(self._waited_for)
         if seq > self.log.committed.seq:
             committed = self.log.commit(seq)
             if self._replication.has_copies:
@@ -592,10 +614,11 @@ class Room:
         assert placement is not None
         where: Fields = {"id": self.id, "version": placement.version}
         for peer in placement.joining:
-            if self._replication.is_caught_up(peer):
+            is_kept = self._keeping.get(peer) == placement.version
+            if is_kept and self._replication.is_caught_up(peer):
                 self._adding[peer] = placement.version
                 self._host.call("caught_up", {**where, "pod": peer})
-        for peer in placement.backups:
+        for peer in self._waited_for:
             if self._has_lost(peer):
                 self._host.call("drop", {**where, "pod": peer})
         if placement.to is not None:

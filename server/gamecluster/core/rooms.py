@@ -95,7 +95,7 @@ class Rooms:
         self._busy: dict[str, Room] = {}
         self._touched: dict[str, Room] = {}
         self._to_flush: dict[str, Room] = {}
-        self._alone: set[str] = set()  # held here, without backups
+        self._held: set[str] = set()
         self._wakes: list[tuple[float, int, Room]] = []
         self._count = 0
         self._calls: dict[int, Callable[[bool, Fields], None]] = {}
@@ -107,8 +107,9 @@ class Rooms:
 
     # --- views
 
-    def held(self) -> list[Room]:
-        return [room for room in self._rooms.values() if room.is_holder]
+    def held(self) -> dict[str, int]:
+        """The players of each room that is held here."""
+        return {id: self._rooms[id].players for id in self._held if id in self._rooms}
 
     def here(self) -> list[str]:
         """Rooms that end, or lose a backup, with this pod."""
@@ -175,9 +176,9 @@ class Rooms:
         else:
             self.placements[id] = placement
         is_mine = placement is not None and self.me in (placement.holder, *placement.backups, *placement.joining)
-        self._alone.discard(id)
-        if placement is not None and placement.holder == self.me and not placement.backups:
-            self._alone.add(id)
+        self._held.discard(id)
+        if placement is not None and placement.holder == self.me:
+            self._held.add(id)
             self._ask_for_sign()
         if id in self._rooms or is_mine:
             self._touch(id).placed(placement)
@@ -189,7 +190,7 @@ class Rooms:
             room.turn_ended()
 
     def _on_tick(self) -> None:
-        if self._alone:
+        if self._held:
             self._ask_for_sign()
         while self._wakes and self._wakes[0][0] <= self.now:
             room = heappop(self._wakes)[2]
@@ -319,7 +320,7 @@ class Rooms:
         def then(ok: bool, response: Fields) -> None:
             if ok:
                 self._tenure.confirmed(asked_at)
-                for id in self._alone & self._rooms.keys():
+                for id in self._held & self._busy.keys():
                     self._touch(id).signed()
 
         self._call("rooms", "hold", {}, then)
