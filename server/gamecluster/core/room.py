@@ -52,6 +52,7 @@ from .messages import (
     JoinGame,
     LeaveGame,
     Message,
+    Move,
     Op,
     Placement,
     Promise,
@@ -79,7 +80,7 @@ FREEZE_SECONDS = 0.5
 """How long a room that moves takes nothing; then it goes on where it is, and tries again later."""
 OUT, ROOM = "$out", "$room"
 """What the room has sent and nobody has confirmed yet; what the room knows of itself."""
-NOT_FINAL = frozenset({"no leader", "unknown", "overloaded", "out of touch"})
+NOT_FINAL = frozenset({"no leader", "unknown", "overloaded", "stale"})
 """Refusals after which the same may be asked again."""
 
 
@@ -533,7 +534,7 @@ class Room:
         authority = self._authority
         assert authority is not None
         asked = Asked(origin, message.request, self._replication.epoch, self.log.last.seq + 1)
-        if self._is_over and not isinstance(message.body, LeaveGame):
+        if self._is_over and isinstance(message.body, JoinGame | Move):
             self._append(asked.refuse("room ended"))
         else:
             self._append(authority.run(message.body, asked, self._host.now))

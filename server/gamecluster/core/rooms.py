@@ -276,22 +276,20 @@ class Rooms:
 
     def post(self, room: Room, n: int, row: Fields) -> None:
         """A letter to another room, or a call of the cluster's services: both know one that came before by its number."""
-        placement, to = room.placement, row["to"]
-        assert placement is not None
-        id, epoch, born = room.id, placement.epoch, placement.born
+        assert room.placement is not None
+        id, to, epoch = room.id, row["to"], room.placement.epoch
 
         def then(ok: bool, response: Fields) -> None:
             if id in self._rooms:
                 self._touch(id).posted(n, to, epoch, ok, response)
 
-        args = {"born": born, "n": n}
         if to:
             self._count += 1
             self._posts[-self._count] = then
-            self._ask(to, -self._count, Call(row["service"], row["verb"], {**row["args"], "sender": id, **args}))
+            self._ask(to, -self._count, Call(row["service"], row["verb"], row["args"]))
         else:
             inner = {"service": row["service"], "verb": row["verb"], "args": row["args"]}
-            self._call("rooms", "deliver", {"id": id, **args, **inner}, then)
+            self._call("rooms", "deliver", {"id": id, "epoch": epoch, "n": n, **inner}, then)
 
     def answer(self, request: int, ok: bool, response: Fields, is_join: bool = False) -> None:
         if request < 0:
