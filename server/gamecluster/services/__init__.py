@@ -23,6 +23,7 @@ from .matchmaker import Matchmaker
 from .names import Names
 from .notices import Notices
 from .once import Once
+from .rooms import Rooms
 from .service import Service
 from .singletons import Singletons
 from .streams import Streams
@@ -51,6 +52,7 @@ class Services:
         self.caches = Caches(ledger)
         self.singletons = Singletons(ledger, singletons, randomness, self._rule_cluster)
         self.matchmaker = Matchmaker(ledger, self._now)
+        self.rooms = Rooms(ledger, self._now, self._run_other)
         self._all: Sequence[Service] = (
             self.names,
             self.streams,
@@ -59,6 +61,7 @@ class Services:
             self.caches,
             self.singletons,
             self.matchmaker,
+            self.rooms,
             Once(ledger, self._run_other),
         )
         self._by_name = {service.name: service for service in self._all}
@@ -90,7 +93,12 @@ class Services:
 
     def restored(self) -> Outcome:
         """The state goes on from an earlier one than some were shown."""
-        return self.run(self.streams.restored)
+
+        def leap() -> None:
+            self.streams.restored()
+            self.rooms.restored()
+
+        return self.run(leap)
 
     def run(self, call: Callable[[], Any]) -> Outcome:
         """All that ``call`` changes, or, if it raises, nothing."""
