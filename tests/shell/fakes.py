@@ -79,14 +79,31 @@ class FakeSocket:
         self.aborted = True
 
 
-class FakeBackend:
-    """Records events; answers nothing by itself, but fans ``Published`` out as the node does."""
+class FakeGame:
+    """The state of the game, or of a room. ``known``: what was missed since a position."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
         self.at = Position(1, 10)
         self.tables: Tables = {"ships": {}}
         self.known: dict[Position, list[Op]] = {}
+
+    def position(self) -> Position:
+        return self.at
+
+    def visible_tables(self) -> Tables:
+        return self.tables
+
+    def missed(self, since: Position) -> list[Op] | None:
+        return self.known.get(since)
+
+
+class FakeBackend(FakeGame):
+    """Records events; answers nothing by itself, but fans ``Published`` out as the node does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self.games: dict[str, FakeGame] = {}
         self.is_alive = True
         self.wanted: list[str] = []
         self.followers: list[Callable[[list[Op] | None], None]] = []
@@ -98,14 +115,8 @@ class FakeBackend:
     def dispatch(self, event: Event) -> None:
         self.events.append(event)
 
-    def position(self) -> Position:
-        return self.at
-
-    def visible_tables(self) -> Tables:
-        return self.tables
-
-    def missed(self, since: Position) -> list[Op] | None:
-        return self.known.get(since)
+    def room(self, room: str) -> FakeGame:
+        return self.games.setdefault(room, FakeGame())
 
     def rows(self, table: str) -> Mapping[str, Fields]:
         return self.tables.get(table, {})
@@ -186,12 +197,26 @@ class FakeClient:
         self.socket.writes.clear()
         return heard
 
+    def ask(self, topic: str, ref: str, player: str | None, **more: Any) -> None:
+        self.say(ref, ref, topic, "phx_join", ({"player": player} if player else {}) | more)
+
     def ask_game(self, player: str | None = "p1", **more: Any) -> None:
-        self.say("g", "g", "game", "phx_join", ({"player": player} if player else {}) | more)
+        self.ask("game", "g", player, **more)
+
+    def ask_room(self, room: str, player: str | None = "p1", **more: Any) -> None:
+        """The join's ref is the room's id."""
+        self.ask(f"game:{room}", room, player, **more)
 
     def join_game(self, backend: FakeBackend, player: str | None = "p1", **more: Any) -> Any:
         self.ask_game(player, **more)
-        welcome = {"player": player, "stay": "s1", "n": 0, "resumed": False, "epoch": 0, "seq": 0}
+        return self._let_in(backend, player)
+
+    def join_room(self, backend: FakeBackend, room: str, player: str | None = "p1", **more: Any) -> Any:
+        self.ask_room(room, player, **more)
+        return self._let_in(backend, player, "epoch" in more)
+
+    def _let_in(self, backend: FakeBackend, player: str | None, resumed: bool = False) -> Any:
+        welcome = {"player": player, "stay": "s1", "n": 0, "resumed": resumed, "epoch": 0, "seq": 0}
         self.hub.answer(Answer(backend.last_request, True, welcome, join=True))
         [reply] = self.hear()
         return reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import hypothesis
@@ -19,6 +20,7 @@ from gamecluster.core.messages import Position
 from gamecluster.phoenix.codec import Vsn
 from gamecluster.settings import Settings
 from gamecluster.shell.clients import Hub
+from gamecluster.shell.game_topics import RoomClass, UrlOf
 from gamecluster.shell.joins import Tokens
 from gamecluster.shell.metrics import Metrics
 from gamecluster.shell.outbox import MAX_BYTES, MAX_FRAMES, binary_frame, text_frame
@@ -65,7 +67,14 @@ class Room(Channel):
 class Stage:
     """A hub and what is around it."""
 
-    def __init__(self, backend: FakeBackend | None = None, patch_rate: int = 0, **settings: Any) -> None:
+    def __init__(
+        self,
+        backend: FakeBackend | None = None,
+        patch_rate: int = 0,
+        rooms: Sequence[RoomClass] = (),
+        url_of: UrlOf = lambda room: None,
+        **settings: Any,
+    ) -> None:
         """Of a game with one table: ``ships`` with ``x`` and ``y``."""
         self.clock = FakeClock()
         self.backend = backend or FakeBackend()
@@ -73,7 +82,8 @@ class Stage:
         self.tokens = Tokens(KEY, "arena", wall_clock=lambda: 1.7e9)
         made = Settings(node="arena-0", name="arena", **settings)
         fields = {"ships": ["x", "y"]}
-        self.hub = Hub(made, self.backend, [Room], self.tokens, self.metrics, self.clock, patch_rate, fields)
+        node = made, self.backend, [Room], self.tokens, self.metrics, self.clock
+        self.hub = Hub(*node, patch_rate, fields, rooms, url_of)
 
     def client(self, vsn: Vsn = Vsn.V2, token: str | None = None) -> FakeClient:
         socket = FakeSocket(self.clock)

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -26,16 +25,16 @@ from ..core.messages import Fields
 from ..entity import Entity
 from ..phoenix.codec import encode_json
 from ..phoenix.session import JoinRequested
+from ..services.outbox import ID
+from ..services.placements import TABLE as ROOMS
 from .compact import Schema
 from .connection import Connection
 from .game_topic import GAME, GameTopic, Shared
 from .joins import GameJoin, Unwelcome
 
-ROOMS = "$rooms"
 MIGRATE = "match.migrate"
 
 _BEGINNING = GAME + ":"
-_ROOM = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 UrlOf = Callable[[str], str | None]
 """Where clients reach the pod that holds a room; None: there is no such address."""
@@ -134,7 +133,7 @@ class GameTopics:
             return effect
         if game is None or "player" not in told:
             return Deliver(effect.topic, effect.event, encode_json(told))
-        game.push_to(told.pop("player"), effect.event, told)
+        game.push_to(told["player"], effect.event, told)
         return None
 
     # --- private
@@ -186,7 +185,7 @@ class GameTopics:
 def room_of(topic: str) -> str | None:
     """The id in ``game:<id>``."""
     room = topic.removeprefix(_BEGINNING)
-    return room if room != topic and _ROOM.fullmatch(room) else None
+    return room if room != topic and ID.fullmatch(room) else None
 
 
 def check_admitted(join: GameJoin, stay: str | None, invited: Sequence[str]) -> None:
