@@ -76,19 +76,28 @@ class Placements:
         if before is now:
             return
         if before is not None:
-            del self._rows[room]
             self._held[before["holder"]] -= 1
-            for pod in pods_of(before):
-                del self._rooms[pod][room]
-                if not self._rooms[pod]:
-                    del self._rooms[pod], self._held[pod]
-        if now is not None:
-            self._rows[room] = now
-            self._held[now["holder"]] += 1
-            for pod in pods_of(now):
+        was, now_in = pods_of(before), pods_of(now)
+        for pod in was:
+            if pod not in now_in:
+                self._leave(pod, room)
+        for pod in now_in:
+            if pod not in was:
                 self._rooms.setdefault(pod, {})[room] = None
+        if now is not None:
+            self._held[now["holder"]] += 1
+            self._rows[room] = now
+        else:
+            del self._rows[room]
+
+    def _leave(self, pod: Incarnation, room: str) -> None:
+        rooms = self._rooms[pod]
+        del rooms[room]
+        if not rooms:
+            del self._rooms[pod]
+            del self._held[pod]
 
 
-def pods_of(row: Fields) -> list[Incarnation]:
-    """Each once: a pod has one part in a room. Who is to hold it is a backup."""
-    return [row["holder"], *row["backups"], *row["joining"]]
+def pods_of(row: Fields | None) -> list[Incarnation]:
+    """Each once, its holder first: a pod has one part in a room. Who is to hold it is a backup."""
+    return [row["holder"], *row["backups"], *row["joining"]] if row is not None else []

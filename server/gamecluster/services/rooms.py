@@ -13,7 +13,7 @@
 | its holder | caught_up, drop                    | ``backups`` are others: version + 1                                    |
 | its holder | hand_over                          | the backup ``to`` holds it, and it is a backup: epoch + 1, version + 1 |
 | its holder | deliver, end                       | its call is run once; the room is no more                              |
-| the placer | place                              | ``joining``, ``to``; less backups: version + 1                         |
+| the placer | place                              | ``to``; others joining, less backups: version + 1                      |
 | the placer | lose: pods are silent              | their rooms go to the first backup that is not: epoch + 1, version + 1 |
 | (authority) | gone: pods are out of their tenure | the same, and rooms of which no copy is left are no more               |
 | any pod    | hold                               | nothing: it is alive                                                   |
@@ -116,7 +116,7 @@ class Rooms(Service):
             return
         if row["version"] != version or pod not in row["joining"]:
             raise stale(row)
-        self._change(id, {"backups": [*row["backups"], pod], "joining": _without(row["joining"], [pod])})
+        self._change(id, row, {"backups": [*row["backups"], pod], "joining": _without(row["joining"], [pod])})
 
     def drop(self, origin: Incarnation, id: str, version: int, pod: Incarnation) -> None:
         """``pod`` can't be reached: it is no backup any more, and not to become one."""
@@ -219,40 +219,38 @@ class Rooms(Service):
         if len(self._ledger.rows(TABLE)) >= ROOMS_AT_MOST:
             raise Rejected("too many rooms", detail=f"a cluster has at most {ROOMS_AT_MOST}: end those that are over")
 
-    def _change(self, id: str, changed: Fields) -> None:
-        """Of the backups."""
-        self._placements.put(id, {**changed, "version": self._found(id)["version"] + 1})
+    def _change(self, id: str, row: Fields, changed: Fields) -> None:
+        """Of those who hold it or are about to."""
+        changed["version"] = row["version"] + 1
+        self._placements.put(id, changed)
 
     def _move(self, id: str, row: Fields, holder: Incarnation, backups: list[Incarnation], **more: object) -> None:
-        self._change(id, {"holder": holder, "backups": backups, "to": None, "epoch": row["epoch"] + 1, **more})
+        moved = {"holder": holder, "backups": backups, "to": None, "epoch": row["epoch"] + 1}
+        self._change(id, row, {**moved, **more})
 
     def _drop(self, id: str, row: Fields, pods: Collection[Incarnation]) -> None:
-        self._change(
-            id,
-            {
-                "backups": _without(row["backups"], pods),
-                "joining": _without(row["joining"], pods),
-                "to": None if row["to"] in pods else row["to"],
-            },
-        )
+        changed: Fields = {"backups": _without(row["backups"], pods), "joining": _without(row["joining"], pods)}
+        if row["to"] in pods:
+            changed["to"] = None
+        self._change(id, row, changed)
 
     def _place(self, id: str, row: Fields, change: Fields) -> None:
         if any(pod in row["backups"] or pod in row["joining"] for pod in change.get("drop", ())):
             self._drop(id, row, change["drop"])
             row = self._found(id)
-        changed: Fields = {}
-        if "joining" in change:
-            changed["joining"] = _without(list(dict.fromkeys(change["joining"])), [row["holder"], *row["backups"]])
-        if "to" in change and (change["to"] is None or change["to"] in row["backups"]):
-            changed["to"] = change["to"]
-        if any(row[field] != value for field, value in changed.items()):
-            self._placements.put(id, changed)
+        joining = _without(list(dict.fromkeys(change.get("joining", row["joining"]))), [row["holder"], *row["backups"]])
+        if joining != row["joining"]:
+            self._change(id, {"joining": joining})
+        to = change.get("to", row["to"])
+        if to != row["to"] and (to is None or to in row["backups"]):
+            self._placements.put(id, {"to": to})
 
     def _lose(self, silent: set[Incarnation]) -> list[str]:
         """Rooms of which no pod but these has all; they are not changed."""
         lost = []
+        rows = self._ledger.rows(TABLE)
         for id in self._placements.rooms_of(silent):
-            row = self._found(id)
+            row = rows[id]
             backups = _without(row["backups"], silent)
             if row["holder"] not in silent:
                 self._drop(id, row, silent)
