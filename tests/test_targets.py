@@ -33,12 +33,33 @@ class Hall(Channel):
 
 not_a_class = 7
 """
+ROOMS = """
+from gamecluster import Room
+
+class Town(Room):
+    rooms = "zone-town"
+    declared = ("zone-town",)
+
+class Zone(Room):
+    rooms = "zone-*"
+
+class Land(Room):
+    rooms = "zone-*"
+
+class Late(Room):
+    rooms = "zone-late"
+    declared = ("zone-late",)
+
+class Base(Room):
+    pass
+"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "tiny_game.py").write_text(GAME)
     (tmp_path / "helper.py").write_text("LOBBY = 'lobby'\n")
+    (tmp_path / "zones.py").write_text(ROOMS)
     monkeypatch.chdir(tmp_path)
     before, path = set(sys.modules), sys.path[:]
     yield tmp_path
@@ -80,6 +101,16 @@ def test_the_same_target_twice_is_one(folder: Path) -> None:
     assert loaded.game is not None and len(loaded.channels) == 1
 
 
+def test_rooms_stand_beside_the_game_or_alone(folder: Path) -> None:
+    loaded = load(["zones.py:Town", "zones.py:Zone", "zones.py:Zone", "tiny_game.py:Tiny"])
+    assert loaded.game is not None and loaded.game.__name__ == "Tiny"
+    assert [room.__name__ for room in loaded.rooms] == ["Town", "Zone"]
+    found = [loaded.room_class(id) for id in ("zone-town", "zone-2", "duel-1")]
+    assert found == [*loaded.rooms, None]
+    alone = load(["zones.py:Zone"])
+    assert alone.game is None and len(alone.rooms) == 1
+
+
 @pytest.mark.parametrize(
     ("targets", "text"),
     [
@@ -96,6 +127,13 @@ def test_the_same_target_twice_is_one(folder: Path) -> None:
         (["tiny_game:Dot"], "Dot is not a class derived from"),
         (["tiny_game:Game"], "Game is not a class derived from"),
         (["tiny_game:Tiny", "tiny_game:Other"], "tiny_game:Tiny and tiny_game:Other are both Games"),
+        (["zones:Zone", "zones:Land"], "Zone and Land both have the rooms 'zone-\\*'"),
+        (["zones:Base"], "zones:Base: Base does not say which ids it is for"),
+        (["zones:Room"], "Room is not a class derived from"),
+        (
+            ["zones:Zone", "zones:Late"],
+            r"Late declares the room 'zone-late', but Zone, which is named before, has 'zone-\*'",
+        ),
         (["tiny_game:Lobby", "tiny_game:Hall"], "Lobby and Hall both have the topic 'lobby'"),
     ],
 )

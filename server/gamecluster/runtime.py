@@ -41,6 +41,11 @@ class Runtime:
     ) -> None:
         if not (isinstance(game_class, type) and hasattr(game_class, "_tables") and hasattr(game_class, "_rules")):
             raise DefinitionError(f"{getattr(game_class, '__name__', game_class)} is not a class derived from Game")
+        if hasattr(game_class, "_received"):
+            raise DefinitionError(
+                f"{game_class.__name__} is a Room, and runs under an id; to try it: "
+                f'gamecluster.testing.play({game_class.__name__}, room="…")'
+            )
         services = services or Services(lambda: 0.0, random)
         self._begin(game_class, services.ledger, raise_errors, random=random, cluster=RuleCluster(services))
 
@@ -67,6 +72,10 @@ class Runtime:
     @property
     def leave_after_seconds(self) -> float:
         return self._class.leave_after_seconds
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        return self._class._grids
 
     def load(self, tables: Tables) -> None:
         """Replaces all state. Tables and fields that the game does not declare are left out; absent fields get their default.

@@ -1,34 +1,58 @@
-"""Play a game, or talk on a channel, without a cluster: for the tests of your game."""
+"""Play a game, or rooms, or talk on a channel, without a cluster: for the tests of your game."""
 
 from __future__ import annotations
 
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 from .channel import Channel, ChannelRuntime, Publish, Push, Reaction, Running, Track, Untrack
 from .checks import json_object
 from .cluster import Cluster, MemoryBackend
 from .core.effects import Presences
 from .core.events import Joined, Tracked, TrackerEnded, Untracked
-from .core.messages import Broadcast, Fields, Op, Space, Tables
+from .core.messages import Fields, Space, Tables
 from .facades.names import Said
-from .game import Game, Outcome, Rejected, Runtime
+from .game import Game
+from .played import Letter, Play, PlayedRoom, World, accepted, as_received
+from .room import Room
 from .services import Services
 from .singleton import Singleton
 
-__all__ = ["Play", "RoomPlay", "play", "room"]
+__all__ = ["Letter", "Play", "PlayedRoom", "RoomPlay", "World", "play", "room", "world"]
+
+Singletons = Sequence[type[Singleton]]
+
+
+@overload
+def play(
+    game_class: type[Room],
+    *,
+    room: str,
+    players: Sequence[str] = ...,
+    seed: int = ...,
+    tables: Tables | None = ...,
+    singletons: Singletons = ...,
+) -> PlayedRoom: ...
+
+
+@overload
+def play(
+    game_class: type[Game], *, seed: int = ..., tables: Tables | None = ..., singletons: Singletons = ...
+) -> Play: ...
 
 
 def play(
-    game_class: type[Game],
+    game_class: type[Any],
     *,
+    room: str | None = None,
+    players: Sequence[str] = (),
     seed: int = 0,
     tables: Tables | None = None,
-    singletons: Sequence[type[Singleton]] = (),
+    singletons: Singletons = (),
 ) -> Play:
     """A game without a cluster::
 
@@ -38,8 +62,23 @@ def play(
         assert arena.tables["ships"]["p1"]["x"] > 0
 
     ``seed`` is that of ``self.random``; ``tables`` is a state to begin from; ``singletons``: the classes that ``self.cluster`` has.
+
+    One room, if ``room`` is its id: ``players`` are those whom it is made for. Its letters are kept in ``letters``.
     """
-    return Play(game_class, seed, tables or {}, singletons)
+    if room is None:
+        return Play(game_class, seed, tables or {}, singletons)
+    return PlayedRoom(game_class, room, players, seed, tables or {}, singletons)
+
+
+def world(*rooms: type[Room], seed: int = 0, singletons: Singletons = ()) -> World:
+    """Rooms that write to each other, without a cluster. The declared ones are there, others are with the first who joins::
+
+    mud = world(Zone)
+    mud.join("zone-town", "ann")
+    mud["zone-town"].move("ann", "walk", to="zone-forest")
+    assert "ann" in mud["zone-forest"].tables["people"]
+    """
+    return World(rooms, seed, singletons)
 
 
 def room(
@@ -57,61 +96,6 @@ def room(
     ``singletons``: the classes that ``self.cluster`` has.
     """
     return RoomPlay(channel_class, topic, players, singletons)
-
-
-class Play:
-    """One game being played. A refusal raises Rejected, a failing rule its own exception; neither changes anything."""
-
-    def __init__(
-        self, game_class: type[Game], seed: int, tables: Tables, singletons: Sequence[type[Singleton]] = ()
-    ) -> None:
-        self.services = Services(time.time, random.Random(seed), singletons)
-        """What ``self.cluster`` works on."""
-        self._runtime = Runtime(game_class, random.Random(seed), services=self.services, raise_errors=True)
-        self._runtime.load(tables)
-        self.players: set[str] = set()
-        self.patches: list[list[Op]] = []
-        """What each call changed, oldest first; calls that changed nothing are not in it."""
-        self.broadcasts: list[Broadcast] = []
-
-    @property
-    def tables(self) -> Tables:
-        """A copy of the state: ``{table: {key: {field: value}}}``."""
-        return self._runtime.tables()
-
-    def join(self, player: str) -> Fields:
-        if player in self.players:
-            raise ValueError(f"{player} has joined already")
-        response = self._take(self._runtime.join(player))
-        self.players.add(player)
-        return response
-
-    def leave(self, player: str) -> None:
-        self._must_be_here(player)
-        self._take(self._runtime.leave(player))
-        self.players.discard(player)
-
-    def move(self, player: str, event: str, /, **payload: Any) -> Fields:
-        """Gives the response."""
-        self._must_be_here(player)
-        return self._take(self._runtime.move(player, event, _as_received(payload)))
-
-    def tick(self, seconds: float | None = None, times: int = 1) -> None:
-        """``seconds`` is what one tick of the game's ``tick_rate`` lasts if not given."""
-        lasts = 1 / (self._runtime.tick_rate or 1) if seconds is None else seconds
-        for _ in range(times):
-            self._take(self._runtime.tick(lasts))
-
-    def _must_be_here(self, player: str) -> None:
-        if player not in self.players:
-            raise ValueError(f"{player} has not joined")
-
-    def _take(self, outcome: Outcome) -> Fields:
-        response: Fields = _accepted(outcome)
-        if outcome.ops:
-            self.patches.append(outcome.ops)
-        self.broadcasts += outcome.broadcasts
-        return response
 
 
 class RoomPlay:
@@ -153,10 +137,10 @@ class RoomPlay:
             raise_errors=True,
         )
         cluster.enter = partial(self._called_by_name, client, runtime)
-        reaction = _now(runtime.join(_as_received(payload)))
+        reaction = _now(runtime.join(as_received(payload)))
         if not reaction.ok:
             runtime.ended()
-        response = _accepted(reaction)
+        response = accepted(reaction)
         self._deliver_said()
         self._clients[client] = runtime
         self._joins[client] = 1, next(self._numbers)
@@ -171,8 +155,8 @@ class RoomPlay:
 
     def push(self, client: str, event: str, data: bytes | None = None, /, **payload: Any) -> Any:
         """Gives the response: a dict, or bytes. With ``data``, the payload is binary."""
-        reaction = _now(self._client(client).push(event, _as_received(payload) if data is None else data))
-        response = _accepted(reaction)
+        reaction = _now(self._client(client).push(event, as_received(payload) if data is None else data))
+        response = accepted(reaction)
         self._deliver(client, reaction)
         return response
 
@@ -234,16 +218,3 @@ def _now(reaction: Reaction | Running) -> Reaction:
         return settled
     reaction.close()
     raise RuntimeError("a channel's method awaits something else than self.cluster: that needs a real cluster")
-
-
-def _accepted(outcome: Outcome | Reaction) -> Any:
-    response: Any = outcome.response
-    if outcome.ok:
-        return response
-    details = dict(response)
-    raise Rejected(details.pop("reason"), **details)
-
-
-def _as_received(payload: Mapping[str, Any]) -> Fields:
-    """As it would come over the wire: a copy, of JSON values only."""
-    return json_object(dict(payload))

@@ -103,6 +103,10 @@ class RoomServices:
     def ledger(self) -> Ledger:
         return self._outbox.ledger
 
+    @property
+    def is_ended(self) -> bool:
+        return self._outbox.is_ended
+
     def load(self, tables: Tables, ahead: Sequence[Op] = ()) -> None:
         """Replaces all state; ``tables`` are this object's from now on."""
         self.ledger.load(tables)
