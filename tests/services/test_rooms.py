@@ -101,16 +101,16 @@ def test_a_room_that_can_not_be_is_refused(stage: Stage, more: Fields, reason: s
 def test_one_that_joins_is_a_backup_when_its_holder_says_that_it_has_all(stage: Stage) -> None:
     stage.open("r", A, B)
     stage.ask(C, "place", changes=[{"id": "r", "version": 1, "joining": [C, D, C]}])
-    assert stage.at("r") == Placement("Duel", 1, 1, A, (B,), (C, D))
-    for origin, version, pod in (B, 1, C), (A, 2, C), (A, 1, Incarnation("else_x_1")):
+    assert stage.at("r") == Placement("Duel", 1, 2, A, (B,), (C, D))
+    for origin, version, pod in (B, 2, C), (A, 1, C), (A, 2, Incarnation("else_x_1")):
         assert stage.ask(origin, "caught_up", id="r", version=version, pod=pod)["reason"] == "stale"
-    caught_up: Fields = {"id": "r", "version": 1, "pod": C}
+    caught_up: Fields = {"id": "r", "version": 2, "pod": C}
     assert stage.ask(A, "caught_up", **caught_up) == stage.ask(A, "caught_up", **caught_up) == {}
-    assert stage.at("r") == Placement("Duel", 1, 2, A, (B, C), (D,))
-    assert stage.ask(A, "caught_up", id="r", version=1, pod=D) == {
+    assert stage.at("r") == Placement("Duel", 1, 3, A, (B, C), (D,))
+    assert stage.ask(A, "caught_up", id="r", version=2, pod=D) == {
         "reason": "stale",
         "epoch": 1,
-        "version": 2,
+        "version": 3,
         "holder": A,
     }
 
@@ -118,12 +118,12 @@ def test_one_that_joins_is_a_backup_when_its_holder_says_that_it_has_all(stage: 
 def test_its_holder_drops_who_can_not_be_reached(stage: Stage) -> None:
     stage.open("r", A, B, C, copies=3)
     stage.ask(C, "place", changes=[{"id": "r", "version": 1, "joining": [D], "to": B}])
-    assert stage.ask(A, "drop", id="r", version=0, pod=B)["reason"] == "stale"
-    assert stage.ask(C, "drop", id="r", version=1, pod=B)["reason"] == "stale"
-    assert stage.ask(A, "drop", id="r", version=1, pod=B) == stage.ask(A, "drop", id="r", version=1, pod=B) == {}
-    assert stage.at("r") == Placement("Duel", 1, 2, A, (C,), (D,)), "nor is it to hold the room"
-    stage.ask(A, "drop", id="r", version=2, pod=D)
-    assert stage.at("r") == Placement("Duel", 1, 3, A, (C,))
+    assert stage.ask(A, "drop", id="r", version=1, pod=B)["reason"] == "stale"
+    assert stage.ask(C, "drop", id="r", version=2, pod=B)["reason"] == "stale"
+    assert stage.ask(A, "drop", id="r", version=2, pod=B) == stage.ask(A, "drop", id="r", version=2, pod=B) == {}
+    assert stage.at("r") == Placement("Duel", 1, 3, A, (C,), (D,)), "nor is it to hold the room"
+    stage.ask(A, "drop", id="r", version=3, pod=D)
+    assert stage.at("r") == Placement("Duel", 1, 4, A, (C,))
 
 
 def test_it_is_handed_over_to_a_backup_and_comes_back(stage: Stage) -> None:
@@ -152,7 +152,7 @@ def test_the_placer_changes_what_is_as_it_saw_it(stage: Stage) -> None:
         stage.ask(D, "place", changes=[{"id": "r", "version": 2, "to": to, "drop": [B]}])
     assert stage.services.ledger.version("$rooms") == before, "only a backup is asked to hold it"
     stage.ask(D, "place", changes=[{"id": "r", "version": 2, "to": None, "joining": [A, C, D]}])
-    assert stage.at("r") == Placement("Duel", 1, 2, A, (C,), (D,))
+    assert stage.at("r") == Placement("Duel", 1, 3, A, (C,), (D,))
 
 
 def test_rooms_of_a_silent_pod_go_to_their_backups_at_once(stage: Stage) -> None:
@@ -162,9 +162,9 @@ def test_rooms_of_a_silent_pod_go_to_their_backups_at_once(stage: Stage) -> None
     stage.ask(D, "place", changes=[{"id": "other", "version": 1, "joining": [A]}])
     stage.ask(D, "place", changes=[{"id": "held", "version": 1, "joining": [D], "to": C}])
     assert stage.ask(D, "lose", pods=[A]) == {"lost": 1} == stage.ask(D, "lose", pods=[A])
-    assert stage.at("held") == Placement("Duel", 2, 2, B, (C,), (D,))
+    assert stage.at("held") == Placement("Duel", 2, 3, B, (C,), (D,))
     assert stage.at("backed") == Placement("Duel", 1, 2, B, (C,))
-    assert stage.at("other") == Placement("Duel", 1, 2, C, (B,))
+    assert stage.at("other") == Placement("Duel", 1, 3, C, (B,))
     assert stage.at("alone") == Placement("Duel", 1, 1, A)
     assert stage.services.pods() == {A, B, C, D}
     stage.gone(A)
@@ -378,7 +378,7 @@ class AnySequence(RuleBasedStateMachine):
         assert now.epoch >= epoch and now.version >= version
         if now.holder != before.holder:
             assert now.holder in before.backups and now.epoch > epoch
-        if (now.holder, now.backups) != (before.holder, before.backups):
+        if (now.holder, now.backups, now.joining) != (before.holder, before.backups, before.joining):
             assert now.version > version
         came = set(now.backups) - {before.holder, *before.backups}
         assert came <= set(before.joining), "who has not joined has not all"

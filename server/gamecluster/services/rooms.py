@@ -238,9 +238,10 @@ class Rooms(Service):
         if any(pod in row["backups"] or pod in row["joining"] for pod in change.get("drop", ())):
             self._drop(id, row, change["drop"])
             row = self._found(id)
-        joining = _without(list(dict.fromkeys(change.get("joining", row["joining"]))), [row["holder"], *row["backups"]])
+        wanted = change.get("joining", row["joining"])
+        joining = _without(list(dict.fromkeys(wanted)), [row["holder"], *row["backups"]])
         if joining != row["joining"]:
-            self._change(id, {"joining": joining})
+            self._change(id, row, {"joining": joining})
         to = change.get("to", row["to"])
         if to != row["to"] and (to is None or to in row["backups"]):
             self._placements.put(id, {"to": to})
