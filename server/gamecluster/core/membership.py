@@ -138,6 +138,9 @@ class Membership:
     def revision(self, peer: Incarnation) -> str:
         return self._peers[peer].revision if peer in self._peers else ""
 
+    def url(self, peer: Incarnation) -> str | None:
+        return self._peers[peer].url if peer in self._peers else None
+
     def gone_for(self, peer: Incarnation, now: float) -> float:
         """How long no message came from ``peer``, links or not: after a while its clients count as disconnected."""
         if peer == self._me:

@@ -197,6 +197,20 @@ class Node:
         """Peers that are linked and not suspected."""
         return [peer for peer in self._members.linked() if not self._members.suspected(peer, now)]
 
+    def gone_for(self, peer: Incarnation, now: float) -> float:
+        """Seconds since it was last heard."""
+        return self._members.gone_for(peer, now)
+
+    def staying(self, now: float) -> list[Incarnation]:
+        """Pods that are heard and are not about to go; this one first, if it stays."""
+        draining = self._members.draining()
+        mine = [] if self._leadership.leaving else [self.me]
+        return [*mine, *(peer for peer in self.reachable(now) if peer not in draining)]
+
+    def url_of(self, pod: Incarnation) -> str | None:
+        """Where clients reach it; None: nowhere of its own, or not known."""
+        return self._config.url if pod == self.me else self._members.url(pod)
+
     @property
     def is_ready(self) -> bool:
         """In the mesh and caught up: what a client asks of this pod will be done."""

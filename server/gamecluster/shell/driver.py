@@ -21,8 +21,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, assert_never
 
 from ..core.durability import Kept
@@ -34,6 +35,7 @@ from ..core.effects import (
     DeliverState,
     Drained,
     Effect,
+    EndRoom,
     FlushSoon,
     Level,
     LoadStored,
@@ -78,6 +80,7 @@ from .pubsub import PubSub
 from .pubsub.mesh import MeshPubSub
 from .questions import Questions
 from .resume import Game, History, missed
+from .rooms import RoomHost, RoomKinds
 from .storage import Storage
 from .storage.memory import MemoryStorage
 
@@ -126,6 +129,12 @@ class StateMachine(Protocol):
 
     def reachable(self, now: float) -> list[Incarnation]: ...
 
+    def staying(self, now: float) -> list[Incarnation]: ...
+
+    def url_of(self, pod: Incarnation) -> str | None: ...
+
+    def gone_for(self, peer: Incarnation, now: float) -> float: ...
+
 
 class PeerLinks(Protocol):
     """``mesh.Mesh``."""
@@ -154,6 +163,8 @@ class ClientHub(Protocol):
 
     def replace(self, effect: Replace) -> None: ...
 
+    def end_room(self, effect: EndRoom) -> None: ...
+
     def presence_changed(self, effect: PresenceChanged) -> None: ...
 
 
@@ -161,7 +172,13 @@ class Driver:
     """Create it within the running loop, ``connect`` it, then ``run`` it. ``tick_rate``: the game's, in Hz."""
 
     def __init__(
-        self, node: StateMachine, lease: Lease, metrics: Metrics, tick_rate: int = 0, storage: Storage | None = None
+        self,
+        node: StateMachine,
+        lease: Lease,
+        metrics: Metrics,
+        tick_rate: int = 0,
+        storage: Storage | None = None,
+        kinds: RoomKinds | None = None,
     ) -> None:
         self.drained = asyncio.Event()
         self.pods: Pods
@@ -181,6 +198,8 @@ class Driver:
         self._events: deque[Event] = deque()
         self._is_handling = False
         self._failure: asyncio.Future[None] = self._loop.create_future()
+        self.rooms = RoomHost(node, kinds or RoomKinds((), random.Random()), self)
+        self.follow(self.rooms.followed)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_reading = False
         self._reads_again = False
@@ -208,9 +227,24 @@ class Driver:
     def view(self) -> ClusterView:
         return self._node.view()
 
+    # --- rooms
+
     def room(self, room: str) -> Game:
         """What this pod knows of the room's state."""
-        raise NotImplementedError(f"no room is served: {room}")
+        return self.rooms.state(room)
+
+    def players_in(self, room: str) -> int | None:
+        """None: this pod has no copy of the room."""
+        return self.rooms.machine.players(room)
+
+    def url_of_room(self, room: str) -> str | None:
+        """Where clients reach the pod that holds it."""
+        placement = self.rooms.machine.placements.get(room)
+        return self._node.url_of(placement.holder) if placement is not None else None
+
+    def staying(self) -> list[Incarnation]:
+        """Pods that are heard and are not about to go; this one first, if it stays."""
+        return self._node.staying(self._loop.time())
 
     # --- the cluster's services
 
@@ -284,7 +318,7 @@ class Driver:
                 event = self._events.popleft()
                 if type(event) is Published:
                     self._pubsub.publish(event)
-                else:
+                elif not self.rooms.takes(event):
                     self.decide(event)
         finally:
             self._is_handling = False
@@ -309,14 +343,32 @@ class Driver:
         try:
             effects = self._node.handle(event, self._loop.time())
         except Exception as error:
-            log.critical("the node failed on %s: this process ends", type(event).__name__, exc_info=True)
-            self._failure.set_exception(NodeFailed(f"{type(error).__name__} on {type(event).__name__}: {error}"))
+            self.fail("the node", event, error)
             return
+        self.carry_out(effects)
+
+    def carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             try:
                 self._do(effect)
             except Exception:  # one client's or peer's message must not keep the other effects from being done
                 log.exception("%s could not be done", type(effect).__name__)
+
+    def fail(self, machine: str, event: object, error: Exception) -> None:
+        """Its state can't be trusted any more."""
+        log.critical("%s failed on %s: this process ends", machine, type(event).__name__, exc_info=error)
+        if not self._failure.done():
+            text = f"{type(error).__name__} on {type(event).__name__}: {error}"
+            self._failure.set_exception(NodeFailed(text))
+
+    def end_room(self, effect: EndRoom) -> None:
+        self._hub.end_room(effect)
+
+    def before_turn_ends(self, then: Callable[[], None]) -> None:
+        self._mesh.before_turn_ends(then)
+
+    def time(self) -> float:
+        return self._loop.time()
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -334,8 +386,9 @@ class Driver:
                 self.pods.names.delivered(effect)
             case Deliver():
                 self._hub.deliver(effect)
-            case DeliverState():
-                self._tell_followers(None)
+            case DeliverState(room=room):
+                if not room:
+                    self._tell_followers(None)
                 self._hub.deliver_state(effect)
             case Replace():
                 self._hub.replace(effect)

@@ -137,7 +137,7 @@ class GameTopic:
         except Unwelcome as error:
             self._refuse_move(connection, pushed, error.response)
             return
-        request = self._requests.add(Waiting(self, connection, pushed.channel, pushed.ref, is_join=False))
+        request = self._requests.add(Waiting(self, connection, pushed.channel, pushed.ref, False))
         moved = PlayerMoved(request, connection.number, player, pushed.event, payload, n, self._room)
         self._backend.dispatch(moved)
 

@@ -49,6 +49,7 @@ from .mesh import Mesh
 from .metrics import Metrics
 from .opening import ShortWay
 from .pubsub import PubSub, open_pubsub
+from .rooms import RoomKinds
 from .sockets import Upgrade
 from .standings import follow
 from .storage import Storage, StorageError, kept_by, open_storage
@@ -133,10 +134,23 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             metrics = Metrics()
             loop = asyncio.get_running_loop()
             node = Node(me, node_config(settings), runtime, random.SystemRandom(), loop.time(), services)
-            driver = Driver(node, lease, metrics, runtime.tick_rate if runtime else 0, storage)
+            kinds = RoomKinds(targets.rooms, random.Random())
+            tick_rate = max(runtime.tick_rate if runtime else 0, kinds.tick_rate)
+            driver = Driver(node, lease, metrics, tick_rate, storage, kinds)
             tokens = Tokens(player_key(settings.player_key_file, settings.mesh_key_file), settings.name)
             patch_rate, fields = (runtime.patch_rate, runtime.fields()) if runtime else (0, {})
-            hub = Hub(settings, driver, targets.channels, tokens, metrics, loop, patch_rate, fields)
+            hub = Hub(
+                settings,
+                driver,
+                targets.channels,
+                tokens,
+                metrics,
+                loop,
+                patch_rate,
+                fields,
+                targets.rooms,
+                driver.url_of_room,
+            )
             mesh = Mesh(settings, me, driver.dispatch)
             pubsub = open_pubsub(settings, me, mesh, driver.decide, hub.deliver, metrics)
             driver.connect(mesh, hub, pubsub)
