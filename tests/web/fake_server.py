@@ -47,9 +47,10 @@ class Player:
 
 
 class FakeGame:
-    """Counter and Arena in one: `add` adds to totals[player].value, `move` moves ships[player]."""
+    """Counter and Arena in one: `add` adds to totals[player].value, `move` moves ships[player]. The game's, or a room's."""
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str = "game") -> None:
+        self.topic = topic
         self.epoch, self.seq, self.stays = 1, 0, 0
         self.state: dict[str, dict[str, Fields]] = {"totals": {}, "ships": {}}
         self.players: dict[str, Player] = {}
@@ -70,7 +71,8 @@ class FakeGame:
             player.client = client
         else:
             self.stays += 1
-            player = self.players[name] = Player(self.stays, nonce, client)
+            known = int(token.split(".")[1]) if token and self.topic != "game" else self.stays
+            player = self.players[name] = Player(known, nonce, client)
             self.change([["totals", name, {"value": 0}], ["ships", name, {"x": 400.0, "y": 300.0}]])
         answer = {"player": name, "token": f"fake.{player.stay}", "n": player.n, "resumed": resumed}
         missed = self.missed(payload.get("epoch"), payload.get("seq")) if resumed else None
@@ -112,7 +114,7 @@ class FakeGame:
             self.change([["ships", name, {"x": min(800.0, max(0.0, x)), "y": min(600.0, max(0.0, y))}]])
         elif event == "boom":
             for client in self.clients():
-                client.send([None, None, "game", "boom", {"by": name}])
+                client.send([None, None, self.topic, "boom", {"by": name}])
         else:
             return {"refused": "too fast" if event == "move" else "unknown event"}
         self.applied.append((name, payload.get("n")))
@@ -124,10 +126,10 @@ class FakeGame:
         for table, key, fields in ops:
             self.state[table][key] = {**self.state[table].get(key, {}), **fields}
         for client in self.clients():
-            client.send([None, None, "game", "patch", {"epoch": self.epoch, "seq": self.seq, "ops": ops}])
+            client.send([None, None, self.topic, "patch", {"epoch": self.epoch, "seq": self.seq, "ops": ops}])
 
     def clients(self) -> list[Client]:
-        return [player.client for player in self.players.values() if "game" in player.client.topics]
+        return [player.client for player in self.players.values() if self.topic in player.client.topics]
 
 
 @dataclass(eq=False)
@@ -153,28 +155,32 @@ class Client:
             self.node.swallow -= 1
 
     def respond(self, topic: str, event: str, payload: Fields, join_ref: Any) -> Fields:
-        game = self.node.cluster.game
+        game = self.node.cluster.game_on(topic)
         if topic == "phoenix":
             return {}
         if event == "phx_join":
-            if topic != "game" and not topic.startswith("room:"):
+            if not game and not topic.startswith(("room:", "player:", "matchmaker")):
                 raise No("unmatched topic")
-            if topic == "game" and self.node.refusal:
+            if game and self.node.refusal and self.node.refused_topic in ("", topic):
                 raise No(self.node.refusal)
-            response, replaced = game.join(self, payload) if topic == "game" else ({}, None)
+            response, replaced = game.join(self, payload) if game else ({}, None)
             self.topics[topic] = join_ref
-            if replaced and "game" in replaced.topics:
-                replaced.send([replaced.topics["game"], None, "game", "phx_close", {}])
-                replaced.topics.pop("game")
+            if replaced and topic in replaced.topics:
+                replaced.send([replaced.topics[topic], None, topic, "phx_close", {}])
+                replaced.topics.pop(topic)
             return response
         if topic not in self.topics:
             raise No("unmatched topic")
         if event == "phx_leave":
             self.topics.pop(topic)
-            if topic == "game":
+            if game:
+                self.node.cluster.left.append([self.node.name, topic])
                 game.players = {k: p for k, p in game.players.items() if p.client is not self}
             return {}
-        if topic == "game":
+        if topic == "matchmaker":
+            self.node.cluster.asked.append([event, payload])
+            return self.node.cluster.answers.get(event, {})
+        if game:
             if self.node.refusals_of_moves > 0:
                 self.node.refusals_of_moves -= 1
                 raise No(self.node.refusal_of_moves)
@@ -197,6 +203,7 @@ class FakeNode:
 
     def behave(self) -> None:
         self.silent, self.late, self.refusal, self.swallow = False, 0.0, "", 0
+        self.refused_topic = ""
         self.refusals_of_moves, self.refusal_of_moves = 0, ""
 
     async def start(self) -> None:
@@ -265,11 +272,21 @@ def answer(body: bytes, kind: str) -> Response:
 class FakeCluster:
     def __init__(self, nodes: int = 3) -> None:
         self.game = FakeGame()
+        self.rooms: dict[str, FakeGame] = {}
+        self.left: list[list[str]] = []
+        self.asked: list[Any] = []
+        self.answers: dict[str, Fields] = {}
         self.nodes = [FakeNode(self, f"fake-{i}") for i in range(nodes)]
 
     async def start(self) -> None:
         for node in self.nodes:
             await node.start()
+
+    def game_on(self, topic: str) -> Any:
+        """A room is made with the first join."""
+        if topic.startswith("game:"):
+            return self.rooms.setdefault(topic, FakeGame(topic))
+        return self.game if topic == "game" else None
 
     async def obey(self, command: Fields) -> Fields:
         match command["do"]:
@@ -278,7 +295,21 @@ class FakeCluster:
                 players = {k: {"n": p.n, "stay": p.stay} for k, p in self.game.players.items()}
                 game = self.game
                 seen = {"state": game.state, "applied": game.applied, "welcomes": game.welcomes}
-                return {**seen, "clients": where, "players": players}
+                rooms = {topic: {"state": r.state, "applied": r.applied} for topic, r in self.rooms.items()}
+                return {
+                    **seen,
+                    "clients": where,
+                    "players": players,
+                    "rooms": rooms,
+                    "left": self.left,
+                    "asked": self.asked,
+                }
+            case "say":  # an event on a topic, to everyone there
+                for client in [c for node in self.nodes for c in node.clients if command["topic"] in c.topics]:
+                    join_ref = client.topics[command["topic"]] if command["event"] == "phx_close" else None
+                    client.send([join_ref, None, command["topic"], command["event"], command.get("payload", {})])
+            case "answers":  # of the matchmaker, by event
+                self.answers = command["answers"]
             case "forget":  # as if the cluster were another one
                 self.game = FakeGame()
                 self.game.stays = 1000
@@ -302,7 +333,16 @@ class FakeCluster:
                 await node.start()
             case "close":
                 await node.close_clients(command["code"])
-            case "silent" | "late" | "refusal" | "swallow" | "listed" | "refusals_of_moves" | "refusal_of_moves":
+            case (
+                "silent"
+                | "late"
+                | "refusal"
+                | "refused_topic"
+                | "swallow"
+                | "listed"
+                | "refusals_of_moves"
+                | "refusal_of_moves"
+            ):
                 setattr(node, verb, command["value"])
             case "behave":
                 node.behave()

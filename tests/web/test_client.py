@@ -32,7 +32,10 @@ def phoenix() -> None:
         subprocess.run([program("npm"), "ci", "--no-audit", "--no-fund"], cwd=HERE, check=True, timeout=100)
 
 
-@pytest.mark.parametrize("file", ["binary", "channel", "presence", "game", "connection", "misbehaviour", "cluster"])
+FILES = ("binary", "channel", "presence", "game", "connection", "misbehaviour", "rooms", "cluster")
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_the_client_does_what_its_own_tests_say(file: str) -> None:
     run(f"{file}.test.mjs")
 

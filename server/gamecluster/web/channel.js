@@ -50,8 +50,10 @@ export class Channel {
   #wire;
   #listeners = new Listeners();
   #gone = new Listeners();
+  #joins = new Listeners();
   #pending = new Map();
-  #joinRef = null;
+  #joinRef = null; // of the join that is in use
+  #joining = null; // ref of the newest try
   #settleFirst;
   #at = null; // {epoch, offset} of the newest broadcast, on a topic that keeps them
   #last = Promise.resolve(); // of what is pushed once
@@ -63,8 +65,8 @@ export class Channel {
   onError = () => {};
   onLeft = () => {};
 
-  /** `wire`: what sends, `{send(frame), nextRef()}`. `params`: a function, asked at each join. */
-  constructor(topic, params, wire) {
+  /** `params`: a function, asked at each join. `wire`: what sends until `open` names another, `{send(frame), nextRef()}`, such as a `Session`. */
+  constructor(topic, params, wire = null) {
     this.topic = topic;
     this.isJoined = false;
     this.#params = params;
@@ -108,6 +110,11 @@ export class Channel {
     return this.#gone.add("gone", callback);
   }
 
+  /** Called with the response of each join, the first and those after a lost connection. Returns what ends it. */
+  onJoin(callback) {
+    return this.#joins.add("joined", callback);
+  }
+
   leave() {
     this.#request("phx_leave", {});
     this.end("left");
@@ -116,13 +123,15 @@ export class Channel {
 
   // --- for Client
 
-  /** Joins; resolves with the response. */
-  async open(milliseconds) {
-    this.isJoined = false;
-    this.#joinRef = this.#wire.nextRef();
+  /** Joins; resolves with the response. Over another connection: the join here stays in use until the one there is accepted. */
+  async open(milliseconds, wire = this.#wire) {
+    const ref = wire.nextRef();
+    this.#joining = ref;
+    if (!this.isJoined || wire === this.#wire) this.#use(wire, ref, false);
     try {
-      const response = await this.#join(milliseconds);
+      const response = await this.#join(milliseconds, wire, ref);
       this.#settleFirst.resolve(response);
+      this.#joins.tell("joined", response);
       return response;
     } catch (refusal) {
       if (!isNotNow(refusal.reason)) this.#settleFirst.reject(refusal);
@@ -133,25 +142,32 @@ export class Channel {
   /** Pushes; exactly one of `answered(ok, response)` and `lost()` is called. */
   request(event, payload, answered, lost = () => {}) {
     const ref = this.#request(event, payload);
-    this.#pending.set(ref, { answered, lost, since: performance.now() });
+    this.#pending.set(ref, { answered, lost, since: performance.now(), wire: this.#wire });
   }
 
-  received(joinRef, ref, event, payload) {
-    if (joinRef !== null && joinRef !== this.#joinRef) return; // of an earlier join
-    if (event === "phx_reply") this.#replied(ref, payload);
-    else if (event === "phx_close") {
+  /** `wire`: by which it came. */
+  received(joinRef, ref, event, payload, wire = this.#wire) {
+    if (event === "phx_reply") return this.#replied(ref, payload);
+    if (wire !== this.#wire || (joinRef !== null && joinRef !== this.#joinRef)) return; // of an earlier join
+    if (event === "phx_close") {
       this.end("closed");
       this.onClosed();
     } else if (event === "phx_error") {
-      this.disconnected();
+      this.disconnected(this.#wire);
       this.onError();
     } else if (!this.#isNew(payload)) return;
     else if (!this.#listeners.tell(event, payload)) this.onOther(event, payload);
   }
 
-  disconnected() {
-    this.isJoined = false;
-    this.expire(0);
+  /** The connection is gone: this one, or all. */
+  disconnected(wire = null) {
+    if (wire === null || wire === this.#wire) this.isJoined = false;
+    this.#giveUp((pending) => wire === null || wire === pending.wire);
+  }
+
+  /** Whether something that was pushed over this connection has not been answered. */
+  waitsOn(wire) {
+    return [...this.#pending.values()].some((pending) => pending.wire === wire);
   }
 
   /** It is not joined again. */
@@ -170,29 +186,41 @@ export class Channel {
   /** Gives up what has waited for so long. */
   expire(milliseconds) {
     const before = performance.now() - milliseconds;
-    for (const [ref, { since, lost }] of [...this.#pending]) {
-      if (since <= before && this.#pending.delete(ref)) lost();
+    this.#giveUp(({ since }) => since <= before);
+  }
+
+  #giveUp(isHopeless) {
+    for (const [ref, pending] of [...this.#pending]) {
+      if (isHopeless(pending) && this.#pending.delete(ref)) pending.lost();
     }
   }
 
-  #join(milliseconds) {
+  #use(wire, joinRef, isJoined) {
+    this.#wire = wire;
+    this.#joinRef = joinRef;
+    this.isJoined = isJoined;
+  }
+
+  #join(milliseconds, wire, ref) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Refusal("timeout")), milliseconds);
       const settle = settling(resolve, reject);
       const answered = (ok, response) => {
         clearTimeout(timer);
-        this.isJoined = ok;
+        if (ref !== this.#joining) return reject(new Refusal("unknown"));
+        if (ok) this.#use(wire, ref, true);
         if (ok) this.#recover(response);
         settle(ok, response);
         if (ok) this.#wakeWaiting();
+        return undefined;
       };
       const lost = () => {
         clearTimeout(timer);
         reject(new Refusal("unknown"));
       };
-      this.#pending.set(this.#joinRef, { answered, lost, since: performance.now() });
+      this.#pending.set(ref, { answered, lost, since: performance.now(), wire });
       const payload = this.#at ? { ...this.#params(), recover: this.#at } : this.#params();
-      this.#wire.send([this.#joinRef, this.#joinRef, this.topic, "phx_join", payload]);
+      wire.send([ref, ref, this.topic, "phx_join", payload]);
     });
   }
 
@@ -243,8 +271,8 @@ export class Channel {
   }
 
   #request(event, payload) {
-    const ref = this.#wire.nextRef();
-    this.#wire.send([this.#joinRef, ref, this.topic, event, payload]);
+    const ref = this.#wire?.nextRef();
+    this.#wire?.send([this.#joinRef, ref, this.topic, event, payload]);
     return ref;
   }
 

@@ -6,11 +6,11 @@
 //   await game.push("move", { dx: 1, dy: 0 });
 
 import { Channel, isNotNow, Listeners, Refusal } from "./channel.js";
-import { isBinary } from "./binary.js";
-import { readPatch } from "./compact.js";
 import { backoff, originOf, readServers, serverAt, Servers, Session } from "./connection.js";
-import { Copy, Moves } from "./game.js";
 import { Identity } from "./identity.js";
+import { findMatch } from "./matching.js";
+import { Migrations } from "./migrations.js";
+import { ROOM, Room } from "./room.js";
 
 export { Refusal };
 export { Presence } from "./presence.js";
@@ -21,7 +21,8 @@ export function connect(options = {}) {
 }
 
 const DEFAULTS = {
-  topic: "game", // or "game:<room id>"; null: no game, only other channels
+  topic: "game", // or "game:<room id>"; null: no game, only rooms and other channels
+  follow: true, // `match.migrate`: to another room, another node; false: the page is only told
   limit: 64, // unanswered moves; one more is refused
   patches: "json", // or "binary": the same as bytes, a third of the size
   connectMilliseconds: 1500, // until a handshake is given up
@@ -33,12 +34,13 @@ const DEFAULTS = {
   doubtMilliseconds: 250, // while a move has been waiting for so long, a heartbeat as often; most moves take a tenth of it
   silenceMilliseconds: 800, // after a heartbeat, without a sign of life: the node is given up
   answerMilliseconds: 10_000, // for a push
+  leaveMilliseconds: 2000, // for answers, before what was left for another room or node is given up
   patienceMilliseconds: 500, // with a node that takes no moves, such as one that knows no leader
   refreshMilliseconds: 30_000, // between looks at /servers
 };
 
 const STABLE_MILLISECONDS = 1000; // in the game for so long: earlier failures are forgotten
-const FINAL = new Set(["replaced", "refused", "closed"]);
+const AGAIN_MILLISECONDS = 500; // at least, before a topic is joined once more on the same node
 
 /**
  * One player's game. Options: `servers` (addresses such as ws://host:port/socket; default: what `/servers` of `origin`
@@ -48,86 +50,109 @@ const FINAL = new Set(["replaced", "refused", "closed"]);
 export class Client {
   #options;
   #listeners = new Listeners();
-  #wire;
   #servers;
   #identity;
-  #moves;
-  #copy = new Copy();
   #channels = new Map();
-  #game = null;
+  #played = new Set(); // channels of rooms
+  #shared = new Set(); // channels that were opened here, and that the page may have
+  #rooms = new Set();
+  #game = null; // the room that `topic` is
+  #host;
+  #migrations;
+  #admitted = Promise.resolve(); // until there is a token, one room is joined after the other
+  #nextRef;
   #session = null;
-  #status = { status: "connecting", server: null, url: null, reason: null };
+  #status = { status: "connecting", server: null, url: null, reason: null }; // without a game
   #failures = 0;
   #refreshedAt = 0;
-  #schema = []; // of patches that come as bytes
-  #early = null; // what came since the game was asked for; the join's response may still be on its way through promises
-  #isPlaying = false; // joined, and what the join brought was taken
   #isDone = false;
   #wake = () => {};
-  #firstJoin;
+  #noGame = () => {};
 
   constructor(options) {
     this.#options = { ...DEFAULTS, ...options };
     let ref = 0;
-    this.#wire = { send: (frame) => this.#session?.send(frame), nextRef: () => String(++ref) };
+    this.#nextRef = () => String(++ref);
     this.#servers = new Servers((options.servers ?? []).map(serverAt), options.random);
     this.#identity = new Identity(this.#options);
-    this.#moves = new Moves(this.#options.limit);
-    if (this.#options.topic) this.#game = this.#gameChannel(this.#options.topic);
+    this.#host = this.#makeHost();
+    this.#migrations = new Migrations(this.#makePilot(), this.#options);
+    if (this.#options.topic) this.#game = this.#newRoom(this.#options.topic, this.#listeners);
     /** Milliseconds that the last heartbeat took. */
     this.latency = null;
     /** The first join's response; rejected if it is refused for good. */
-    this.joined = new Promise((resolve, reject) => {
-      this.#firstJoin = { resolve, reject };
-    });
-    this.joined.catch(() => {}); // whoever waits for it sees the refusal
+    this.joined = this.#game ? this.#game.joined : new Promise((_, reject) => { this.#noGame = reject; });
+    this.joined.catch(() => {});
     this.#run();
   }
 
   /** `{table: {key: {field: value}}}` */
-  get state() { return this.#copy.state; }
-  get position() { return this.#copy.position; }
+  get state() { return this.#game?.state ?? {}; }
+  get position() { return this.#game?.position ?? { epoch: 0, seq: 0 }; }
   get player() { return this.#identity.player; }
   get token() { return this.#identity.token; }
-  /** `{status, server, url, reason}`; status: connecting, connected, joined, reconnecting, replaced, refused, closed. */
-  get status() { return this.#status; }
+  /** `{status, server, url, reason}`; status: connecting, connected, joined, reconnecting, replaced, refused, ended, closed. */
+  get status() { return this.#game?.status ?? this.#status; }
   /** `[{name, url}]` */
   get servers() { return this.#servers.list; }
   /** How many moves have not been answered yet. */
-  get unanswered() { return this.#moves.waiting.length; }
+  get unanswered() { return this.#game?.unanswered ?? 0; }
+  /** What is played now: `game`, or `game:<room id>`; null: no game. */
+  get topic() { return this.#game?.topic ?? null; }
+  /** All that is played: a `Room` each, the game itself too. */
+  get rooms() { return [...this.#rooms]; }
 
-  /** Events: `status`, `state` (replaced), `patch`, and whatever the game broadcasts. Returns what ends it. */
+  /** Events: as a `Room`'s. `migrated` and `stayed` of other rooms are told here, too, with `room`. Returns what ends it. */
   on(event, callback) {
     return this.#listeners.add(event, callback);
   }
 
   /** Makes a move. It is repeated until it is answered and applied once; rejected with a `Refusal` if a rule says no. */
-  push(event, payload = {}) {
-    return new Promise((resolve, reject) => {
-      if (!this.#game) throw new Refusal("no game");
-      if (FINAL.has(this.#status.status)) throw new Refusal(this.#status.status);
-      this.#moves.add(event, payload, resolve, reject);
-      this.#flush();
-    });
+  async push(event, payload = {}) {
+    if (!this.#game) throw new Refusal("no game");
+    return this.#game.push(event, payload);
+  }
+
+  /** Plays in the room `id` besides, over the same socket, as the same player. The room that is played already, if it is. */
+  room(id) {
+    const topic = id.startsWith(ROOM) ? id : ROOM + id;
+    const room = this.#roomOn(topic) ?? this.#newRoom(topic);
+    if (this.#session?.isOpen && room.session === null) this.#admit(room, this.#session);
+    return room;
+  }
+
+  /**
+   * Goes where a `match.migrate` says, as is done by itself with `follow`: `{url, topic}`. `room`: what is to go there; without it, the room on `topic`,
+   * or another one besides. Resolves with that room; rejected with a Refusal if it was not let in.
+   */
+  migrate({ url = null, topic }, room = null) {
+    return this.#migrations.ask(room, { url, topic });
+  }
+
+  /**
+   * Waits for a match, and plays it: `{size, properties, players}` of the ticket, or `{ticket}`. Resolves with what `match.found` says and `room` (null if
+   * the match is on a topic of another kind). Rejected with a Refusal: `expired`, `cancelled`, or what the matchmaker says. `signal`: an AbortSignal, cancels.
+   */
+  match(asked, { signal } = {}) {
+    return findMatch(this, (topic) => this.#share(topic), asked, signal);
   }
 
   /** Another topic (chat, …) over the same socket. It is joined again after each reconnect. `params`: or a function, asked at each join. */
   channel(topic, params = {}) {
-    if (this.#channels.has(topic)) throw new Error(`topic ${topic} has a channel already`);
-    const channel = new Channel(topic, typeof params === "function" ? params : () => params, this.#wire);
+    const known = this.#channels.get(topic);
+    if (this.#shared.has(known)) return known;
+    if (known) throw new Error(`topic ${topic} has a channel already`);
+    const channel = new Channel(topic, typeof params === "function" ? params : () => params);
     channel.onLeft = channel.onClosed = () => this.#channels.delete(topic);
     channel.onError = () => this.#openLater(channel);
     this.#channels.set(topic, channel);
-    if (this.#session?.isOpen) this.#open(channel);
+    if (this.#session?.isOpen) this.#open(channel, this.#session);
     return channel;
   }
 
-  /** Joins again after `replaced` (the other page is then the one replaced) or `refused`. */
+  /** Joins again after `replaced` (the other page is then the one replaced), `refused` or `ended`. */
   rejoin() {
-    if (!this.#game || this.#isDone || !FINAL.has(this.#status.status)) return;
-    this.#say("reconnecting", this.#session?.server);
-    if (this.#session?.isOpen) this.#joinGame();
-    else this.#wake();
+    if (!this.#isDone) this.#game?.rejoin();
   }
 
   /** Ends the connection. The player stays for the game's grace, and a reload resumes. */
@@ -137,7 +162,7 @@ export class Client {
 
   /** Ends the player's stay: the others see it now. */
   leave() {
-    if (this.#game?.isJoined) this.#game.leave();
+    for (const room of this.#rooms) if (room.isPlaying) room.leave();
     this.#identity.forget();
     this.#end("closed", "left");
   }
@@ -155,32 +180,45 @@ export class Client {
     }
   }
 
+  /** Until the connection is lost, and those that the client has moved to from there. */
   async #connectOnce() {
     const server = this.#servers.current;
     if (!server) return { server: null, end: { reason: "no servers known", code: null, workedFor: 0 } };
-    if (!FINAL.has(this.#status.status)) this.#say(this.#copy.isEmpty ? "connecting" : "reconnecting", server);
-    const session = new Session(server, this.#options, this.#wire);
-    this.#session = session;
-    const end = await session.run({
-      opened: () => this.#opened(session),
-      received: ([joinRef, ref, topic, event, payload]) => {
-        this.#channels.get(topic)?.received(joinRef, ref, event, payload);
-      },
-      unanswered: (now) => this.#moves.unansweredFor(now),
+    this.#sayAll((room) => (room.isEmpty ? "connecting" : "reconnecting"), server);
+    this.#session = this.#dial(server, (session) => this.#opened(session));
+    for (let session = this.#session; ;) {
+      const end = await session.ended;
+      this.#lost(session);
+      const next = this.#isDone ? null : await session.successor;
+      if (!next) {
+        this.#session = null;
+        return { server: session.server, end };
+      }
+      session = next;
+    }
+  }
+
+  #dial(server, opened) {
+    const session = new Session(server, this.#options, this.#nextRef);
+    session.run({
+      opened: () => opened(session),
+      received: (frame) => this.#received(session, frame),
+      unanswered: (now) => Math.max(0, ...this.#roomsOn(session).map((room) => room.moves.unansweredFor(now))),
       ticked: () => this.#ticked(session),
       beaten: (milliseconds) => this.#beaten(session, milliseconds),
     });
-    this.#session = null;
-    this.#isPlaying = false;
-    for (const channel of this.#channels.values()) channel.disconnected();
-    this.#moves.disconnected();
-    return { server, end };
+    return session;
+  }
+
+  #lost(session) {
+    for (const room of this.#rooms) room.lost(session);
+    for (const channel of this.#channels.values()) channel.disconnected(session);
   }
 
   async #comeBack(server, end) {
     this.#failures = end.workedFor >= STABLE_MILLISECONDS ? 1 : this.#failures + 1;
     this.#servers.advance();
-    if (!FINAL.has(this.#status.status)) this.#say("reconnecting", server, end.reason);
+    this.#sayAll(() => "reconnecting", server, end.reason);
     if (this.#failures >= this.#servers.list.length) await this.#refresh();
     await this.#sleep(backoff(this.#failures, this.#servers.list.length, this.#options.random));
   }
@@ -209,10 +247,14 @@ export class Client {
   }
 
   #opened(session) {
-    for (const channel of this.#channels.values()) if (channel !== this.#game) this.#open(channel);
-    if (FINAL.has(this.#status.status)) return;
-    this.#say("connected", session.server);
-    if (this.#game) this.#joinGame();
+    for (const channel of this.#channels.values()) if (!this.#isPlayed(channel)) this.#open(channel, session);
+    this.#sayAll(() => "connected", session.server);
+    for (const room of this.#rooms) if (!room.isFinal) this.#admit(room, session);
+  }
+
+  #received(session, [joinRef, ref, topic, event, payload]) {
+    this.#channels.get(topic)?.received(joinRef, ref, event, payload, session);
+    if (event === "match.migrate" && topic === `player:${this.player}`) this.#follow(this.#onlyRoom(), payload);
   }
 
   #beaten(session, milliseconds) {
@@ -223,143 +265,160 @@ export class Client {
   #ticked(session) {
     const now = performance.now();
     const { answerMilliseconds, patienceMilliseconds, refreshMilliseconds } = this.#options;
-    if (this.#moves.unansweredFor(now) > answerMilliseconds) session.lost("no answer");
-    else if (this.#moves.stuckFor(now) > patienceMilliseconds) session.lost("no moves taken");
-    for (const channel of this.#channels.values()) if (channel !== this.#game) channel.expire(answerMilliseconds);
+    const isLate = this.#roomsOn(session).some((room) => room.moves.unansweredFor(now) > answerMilliseconds);
+    if (isLate) session.lost("no answer");
+    else if (this.#game?.session === session && this.#game.moves.stuckFor(now) > patienceMilliseconds) session.lost("no moves taken");
+    for (const channel of this.#channels.values()) if (!this.#isPlayed(channel)) channel.expire(answerMilliseconds);
     if (now - this.#refreshedAt > refreshMilliseconds) this.#refresh();
   }
 
-  async #open(channel) {
+  async #open(channel, session) {
     try {
-      await channel.open(this.#options.joinMilliseconds);
+      await channel.open(this.#options.joinMilliseconds, session);
     } catch (refusal) {
-      const isStale = refusal.reason === "bad token" && this.#game && !this.#isPlaying; // the game's join brings another
+      const isStale = refusal.reason === "bad token" && this.#game && !this.#game.isPlaying; // the game's join brings another
       if (isNotNow(refusal.reason) || isStale) this.#openLater(channel);
       else channel.refused(refusal);
     }
   }
 
-  #openLater(channel) {
-    const session = this.#session;
-    const isWanted = () => session?.isOpen && session === this.#session && this.#channels.get(channel.topic) === channel;
-    setTimeout(() => isWanted() && this.#open(channel), 500 + 500 * Math.random());
-  }
-
-  // --- the game
-
-  #gameChannel(topic) {
-    const resume = () => (this.#copy.isEmpty ? {} : this.#copy.position);
-    const form = this.#options.patches === "binary" ? { patches: "binary" } : {};
-    const channel = new Channel(topic, () => ({ ...this.#identity.params(), ...resume(), ...form }), this.#wire);
-    channel.onOther = (event, payload) => {
-      if (this.#early) this.#early.push([event, payload]);
-      else this.#take(event, payload);
-    };
-    channel.onClosed = () => this.#stop("replaced", "the player joined elsewhere");
-    channel.onError = () => this.#session?.lost("the game's channel failed");
-    this.#channels.set(topic, channel);
+  /** A channel that the page may have opened, or may ask for later. */
+  #share(topic) {
+    if (this.#channels.has(topic)) return this.#channels.get(topic);
+    const channel = this.channel(topic, () => ({ token: this.token }));
+    this.#shared.add(channel);
     return channel;
   }
 
-  #take(event, payload) {
-    if (event === "patch") this.#patched(isBinary(payload) ? this.#read(payload) : payload);
-    else if (event !== "state") this.#listeners.tell(event, payload);
-    else if (this.#copy.replace(payload)) this.#listeners.tell("state", this.state);
+  #openLater(channel) {
+    this.#later((session) => this.#channels.get(channel.topic) === channel && this.#open(channel, session));
   }
 
-  #patched(patch) {
-    if (patch && this.#copy.apply(patch)) this.#listeners.tell("patch", patch);
-  }
-
-  /** A patch that came as bytes. What can't be read would be missed: the next join brings it. */
-  #read(bytes) {
-    try {
-      return readPatch(bytes, this.#schema);
-    } catch {
-      return void this.#session?.lost("a patch that can't be read");
-    }
-  }
-
-  async #joinGame() {
+  /** A moment later, on the same session, if that is still there. */
+  #later(callback) {
     const session = this.#session;
-    this.#early = [];
-    const opening = this.#game.open(this.#options.joinMilliseconds);
-    const [response, refusal] = await opening.then((answer) => [answer], (error) => [null, error]);
-    if (!session.isOpen) return;
-    if (response) this.#joined(session, response);
-    else this.#notJoined(session, refusal);
+    setTimeout(() => session?.isOpen && session === this.#session && callback(session), AGAIN_MILLISECONDS * (1 + Math.random()));
   }
 
-  #joined(session, response) {
-    session.works();
-    this.#identity.granted(response);
-    if (!response.resumed && this.#copy.isAheadOf(response)) this.#copy = new Copy(); // the cluster began anew
-    this.#schema = response.schema ?? [];
-    this.#catchUp(response);
-    const early = this.#early ?? [];
-    this.#early = null;
-    for (const [event, payload] of early) this.#take(event, payload);
-    this.#moves.joined(response.n, response.resumed);
-    this.#isPlaying = true;
-    this.#firstJoin.resolve(response);
-    this.#say("joined", session.server);
-    this.#flush();
+  // --- rooms
+
+  #newRoom(topic, listeners = undefined) {
+    const room = new Room(topic, this.#host, listeners);
+    this.#rooms.add(room);
+    return room;
   }
 
-  /** A join's response has what was missed since the copy's position, or all of the state. */
-  #catchUp({ epoch, seq, ops, state }) {
-    if (state && this.#copy.replace({ epoch, seq, state })) this.#listeners.tell("state", this.state);
-    else if (ops) this.#patched({ epoch, seq, ops });
+  #makeHost() {
+    return {
+      identity: this.#identity,
+      options: this.#options,
+      add: (channel) => {
+        this.#channels.set(channel.topic, channel);
+        this.#played.add(channel);
+      },
+      remove: (channel) => {
+        if (this.#channels.get(channel.topic) === channel) this.#channels.delete(channel.topic);
+        this.#played.delete(channel);
+      },
+      over: (room) => this.#rooms.delete(room),
+      reopen: (room) => this.#reopen(room),
+      refused: (room, session, { reason }) => {
+        if (!isNotNow(reason)) room.end("refused", reason);
+        else if (room === this.#game) session.lost(reason);
+        else this.#later((now) => !room.isFinal && this.#admit(room, now));
+      },
+      failed: (room, session) => {
+        if (room === this.#game) session.lost("the game's channel failed");
+        else this.#later((now) => !room.isFinal && this.#admit(room, now));
+      },
+      follow: (room, told) => this.#follow(room, told),
+    };
   }
 
-  #notJoined(session, { reason }) {
-    if (isNotNow(reason)) return session.lost(reason);
-    if (!/token/.test(reason) || !this.token) return this.#stop("refused", reason);
-    this.#identity.forget(); // the token is of a cluster that is no more
-    this.#copy = new Copy();
-    return this.#joinGame();
+  #admit(room, session) {
+    this.#admitted = this.#admitted.then(() => {
+      if (!session.isOpen || room.isFinal) return undefined;
+      const opening = room.open(session);
+      return this.token ? undefined : opening;
+    });
   }
 
-  #flush() {
-    if (!this.#isPlaying) return;
-    for (const move of this.#moves.take(performance.now())) {
-      this.#game.request(move.event, { ...move.payload, n: move.n }, (ok, response) => this.#answered(move, ok, response));
-    }
+  #reopen(room) {
+    this.#rooms.add(room);
+    room.begin(this.#session?.server);
+    if (this.#session?.isOpen) this.#admit(room, this.#session);
+    else this.#wake();
   }
 
-  #answered(move, ok, response) {
-    this.#moves.answered(move, ok, response, performance.now());
-    const pause = this.#moves.pause();
-    if (pause !== null) this.#repeatAfter(pause);
+  #roomOn(topic) {
+    return this.rooms.find((room) => room.topic === topic && !room.isFinal);
   }
 
-  #repeatAfter(milliseconds) {
-    const session = this.#session;
-    setTimeout(() => {
-      if (session !== this.#session) return;
-      this.#moves.again();
-      this.#flush();
-    }, milliseconds);
+  #roomsOn(session) {
+    return this.rooms.filter((room) => room.session === session);
+  }
+
+  #isPlayed(channel) {
+    return this.#played.has(channel);
+  }
+
+  // --- to other nodes and rooms
+
+  /** Whom word on the player's own topic is for: who is in several rooms, hears it on the room's. */
+  #onlyRoom() {
+    const rooms = this.rooms.filter((room) => room.id !== null && !room.isFinal);
+    return rooms.length > 1 ? undefined : (rooms[0] ?? null);
+  }
+
+  #follow(room, told) {
+    if (this.#options.follow && room !== undefined && typeof told?.topic === "string") this.#migrations.ask(room, told).catch(() => {});
+  }
+
+  #makePilot() {
+    return {
+      session: () => this.#session,
+      isDone: () => this.#isDone,
+      roomOn: (topic) => this.#roomOn(topic),
+      newRoom: (topic) => this.#newRoom(topic),
+      serverAt: (url) => this.#servers.at(url),
+      dial: (server, opened) => this.#dial(server, opened),
+      goOn: (session) => this.#goOn(session),
+      isIdle: (session) => ![...this.#channels.values()].some((channel) => channel.waitsOn(session)),
+      tell: (room, event, told) => {
+        room.tell(event, { ...told, room });
+        if (room !== this.#game) this.#listeners.tell(event, { ...told, room });
+      },
+    };
+  }
+
+  /** From now on on this session: what is not there yet joins there, and is left where it was only then. Resolves once all have tried. */
+  async #goOn(session) {
+    this.#session = session;
+    this.#servers.use(session.server);
+    const channels = [...this.#channels.values()].filter((channel) => !this.#isPlayed(channel));
+    const rooms = this.rooms.filter((room) => !room.isFinal && room.session !== session);
+    await Promise.all([...channels.map((channel) => this.#open(channel, session)), ...rooms.map((room) => room.open(session))]);
   }
 
   // --- what the page is told
+
+  /** `status`: of a room. */
+  #sayAll(status, server, reason = null) {
+    for (const room of this.#rooms) if (!room.isFinal) room.say(status(room), server, reason);
+    if (!this.#game) this.#say(status({ isEmpty: true }), server, reason);
+  }
 
   #say(status, server, reason = null) {
     this.#status = { status, server: server?.name ?? null, url: server?.url ?? null, reason };
     this.#listeners.tell("status", this.#status);
   }
 
-  #stop(status, reason) {
-    this.#isPlaying = false;
-    this.#moves.abandon(status);
-    this.#firstJoin.reject(new Refusal(reason));
-    this.#say(status, this.#session?.server, reason);
-  }
-
   #end(status, reason) {
     if (this.#isDone) return;
     this.#isDone = true;
-    this.#stop(status, reason);
+    for (const room of this.#rooms) room.end(status, reason);
+    if (!this.#game) this.#say(status, this.#session?.server, reason);
+    this.#noGame(new Refusal(reason));
     for (const channel of this.#channels.values()) channel.end(status);
     this.#session?.close();
     this.#wake();

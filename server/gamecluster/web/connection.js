@@ -34,6 +34,19 @@ export class Servers {
     this.#at = (this.#at + 1) % Math.max(1, this.list.length);
   }
 
+  /** The server with this address, which is added if it is not known. */
+  at(url) {
+    const server = serverAt(url);
+    const known = this.list.find((each) => each.url === server.url);
+    if (!known) this.list = [...this.list, server];
+    return known ?? server;
+  }
+
+  /** It is this one's turn. */
+  use(server) {
+    this.#at = Math.max(0, this.list.indexOf(server));
+  }
+
   /** A new list; the turn stays where it was, if that server is still there. */
   replace(list) {
     const name = this.current?.name;
@@ -113,19 +126,21 @@ export class Pulse {
   }
 }
 
-/** One socket, from the handshake until it is lost, or until its `Pulse` is. */
+/** One socket, from the handshake until it is lost, or until its `Pulse` is. `nextRef()`: unique among all of a client's. */
 export class Session {
   isOpen = false;
+  ended = null; // what `run` has promised
+  successor = null; // promise of the session that the client is moving to, or of null
   #socket = null;
   #finish = () => {};
   #worksSince = null;
   #pulse = null;
   #beatRef = null;
 
-  constructor(server, options, wire) {
+  constructor(server, options, nextRef) {
     this.server = server;
     this.options = options;
-    this.wire = wire;
+    this.nextRef = nextRef;
   }
 
   /**
@@ -133,7 +148,7 @@ export class Session {
    * and `unanswered(now)`, which says for how many milliseconds the oldest move has been waiting.
    */
   run(handlers) {
-    return new Promise((resolve) => {
+    this.ended = new Promise((resolve) => {
       const giveUp = setTimeout(() => this.lost("no connection"), this.options.connectMilliseconds);
       let ticking = null;
       this.#finish = (reason, code) => {
@@ -153,6 +168,7 @@ export class Session {
       };
       this.#connect(opened, (data) => this.#received(data, handlers));
     });
+    return this.ended;
   }
 
   send(frame) {
@@ -210,7 +226,7 @@ export class Session {
   }
 
   #ask() {
-    this.#beatRef = this.wire.nextRef();
+    this.#beatRef = this.nextRef();
     this.#pulse.asked(performance.now());
     this.send([null, this.#beatRef, "phoenix", "heartbeat", {}]);
   }
