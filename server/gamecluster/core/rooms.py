@@ -113,7 +113,8 @@ class Rooms:
 
     def here(self) -> list[str]:
         """Rooms that end, or lose a backup, with this pod."""
-        return [id for id, p in self.placements.items() if self.me == p.holder or self.me in p.backups]
+        placements = [(id, self.placements[id]) for id in self._rooms if id in self.placements]
+        return [id for id, p in placements if self.me == p.holder or self.me in p.backups]
 
     def position(self, room: str) -> Position:
         return self._rooms[room].log.committed if room in self._rooms else NOWHERE

@@ -233,6 +233,11 @@ class Driver:
         """What this pod knows of the room's state."""
         return self.rooms.state(room)
 
+    @property
+    def has_rooms(self) -> bool:
+        """Some would end, or lose a backup, with this pod."""
+        return bool(self.rooms.machine.here())
+
     def players_in(self, room: str) -> int | None:
         """None: this pod has no copy of the room."""
         return self.rooms.machine.players(room)

@@ -280,7 +280,7 @@ class _Parts:
         log.info("going (%s): handing over", stop.reason)
         self._driver.dispatch(DrainRequested())
         turning_away = asyncio.ensure_future(self._turn_away())
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._driver.drained, stop.hurried)]
+        waits = [asyncio.ensure_future(each) for each in (self._gone(), stop.hurried.wait())]
         done, _ = await asyncio.wait(waits, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for wait in (turning_away, *waits):
             wait.cancel()
@@ -292,8 +292,14 @@ class _Parts:
                 else "the storage has not taken everything, and may lack the latest"
             )
             log.warning("%s within %.0f s: going all the same", left, DRAIN_SECONDS)
-        elif not self._driver.drained.is_set():
+        elif stop.hurried.is_set():
             log.warning("interrupted again: not waiting for the hand-over")
+
+    async def _gone(self) -> None:
+        """Nothing depends on this pod any more: neither the GameState nor a room, unless nobody is there to take it."""
+        await self._driver.drained.wait()
+        while self._driver.has_rooms and self._driver.staying():  # noqa: ASYNC110 (what is looked at is no event)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _turn_away(self) -> None:
         """Nobody new is let in as soon as there is another node to connect to."""
