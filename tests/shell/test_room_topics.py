@@ -457,6 +457,42 @@ def test_a_client_that_never_reads_is_dropped_from_all_its_rooms_and_costs_the_o
     assert sorted(left.room for left in stage.backend.of(PlayerLeft)) == ["duel-1", "duel-2", "zone-town"]
 
 
+def test_who_joins_anew_while_behind_is_told_nothing_before_the_joins_answer(stage: Stage) -> None:
+    client, other = stage.client(), stage.client()
+    for each, player in ((client, "p1"), (other, "p2")):
+        each.join_room(stage.backend, "duel-1", player)
+    client.connection.full()
+    stage.hub.deliver_patch(DeliverPatch(1, 11, [], "duel-1"))
+    client.ask_room("duel-1", "p1")
+    client.connection.writable()
+    assert client.hear() == []
+    stage.backend.room("duel-1").at = Position(1, 11)
+    stage.hub.answer(Answer(stage.backend.last_request, True, {"stay": "s"}, join=True))
+    assert [frame[3] for frame in client.hear()] == ["phx_reply", "phx_close"]
+
+
+def test_who_is_dropped_while_it_catches_up_is_told_no_more(stage: Stage) -> None:
+    client, other = stage.client(), stage.client()
+    rooms = [f"duel-{number}" for number in range(5)]
+    for room in rooms:
+        client.join_room(stage.backend, room, "p1")
+        other.join_room(stage.backend, room, "p2")
+    client.connection.full()
+    for room in rooms:
+        stage.hub.deliver_patch(DeliverPatch(1, 11, [], room))
+        stage.backend.room(room).at = Position(1, 11)
+        stage.backend.room(room).tables = {"ships": {"p1": {"x": "x" * (MAX_BYTES // 2)}}}
+    other.hear()
+    outbox = client.connection.outbox
+    outbox.write = lambda data: client.connection.full()
+    client.connection.writable()
+    assert client.socket.aborted and len(stage.hub) == 1 and sorted(stage.hub.rooms) == rooms
+    assert sorted(left.room for left in stage.backend.of(PlayerLeft)) == rooms
+    for room in rooms:
+        stage.hub.deliver_patch(DeliverPatch(1, 12, [], room))
+    assert [frame[4]["seq"] for frame in other.hear()] == [12] * 5
+
+
 # --- moving on
 
 
@@ -645,6 +681,8 @@ def test_whatever_happens_copies_of_each_topic_are_true_and_nothing_is_kept_of_r
         joined = [c.topic for c in copy.client.connection.session._by_topic.values() if c.is_joined]
         assert {t: copy.rows[t] for t in joined} == {t: backend.games[t].tables.get("ships", {}) for t in joined}
     for client in clients:
+        client.connection.full()
         stage.hub.disconnected(client.connection)
         assert not client.connection.players
     assert stage.hub.rooms == [] and not any(stage.hub.has(topic) for topic in TOPICS) and stage.clock.timers == []
+    assert not stage.hub._games._shared.blocked and not stage.hub._topics._since
