@@ -1,4 +1,4 @@
-"""What a game is made of: Game, Entity, Table, Player, Rejected and @on. The guide is docs/game.md."""
+"""What a game is made of: Game, Entity, Table, Grid, Player, Rejected and @on. The guide is docs/game.md."""
 
 from __future__ import annotations
 
@@ -9,11 +9,24 @@ from .checks import DefinitionError, Mismatch, got, inherited, json_object, name
 from .cluster import RuleCluster
 from .core.messages import Broadcast, Fields
 from .entity import Entity
+from .interest import Grid, checked
 from .rules import PLAYER, Outcome, Player, Rejected, Rule, check_method, on, rules_of
 from .runtime import Runtime
 from .state import Table
 
-__all__ = ["DefinitionError", "Entity", "Game", "Mismatch", "Outcome", "Player", "Rejected", "Runtime", "Table", "on"]
+__all__ = [
+    "DefinitionError",
+    "Entity",
+    "Game",
+    "Grid",
+    "Mismatch",
+    "Outcome",
+    "Player",
+    "Rejected",
+    "Runtime",
+    "Table",
+    "on",
+]
 
 TOPIC = "game"
 
@@ -31,6 +44,8 @@ class Game:
     """How many patches of the state clients are sent at most, in Hz; 0: one for every commit."""
     leave_after_seconds: ClassVar[float] = 30
     """How long a player whose connection is lost stays; a return within it runs neither ``leave`` nor ``join``."""
+    interest: ClassVar[Grid | tuple[Grid, ...]] = ()
+    """Of which tables a player is sent only the rows near its own; of all others it is sent everything."""
     random: random.Random
     """For everything that is left to chance."""
     cluster: RuleCluster
@@ -40,6 +55,7 @@ class Game:
     """What a game can't call anything of its own."""
     _tables: ClassVar[dict[str, type[Entity]]] = {}
     _rules: ClassVar[dict[str, Rule]] = {}
+    _grids: ClassVar[tuple[Grid, ...]] = ()
     _broadcasts: list[Broadcast]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -53,6 +69,7 @@ class Game:
         _check_class(cls, base)
         cls._tables = inherited(cls, "_tables", _tables_of(cls, base, names))
         cls._rules = rules_of(cls, base, names, PLAYER, is_reserved)
+        cls._grids = checked(cls.interest, cls._tables, f"{cls.__name__}.interest")
 
     def __init__(self) -> None:
         name = type(self).__name__

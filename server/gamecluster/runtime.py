@@ -11,6 +11,7 @@ from .checks import DefinitionError, got, json_object
 from .cluster import RuleCluster
 from .core.messages import Broadcast, Fields, Tables
 from .facades.rooms import RoomCluster
+from .interest import Grid
 from .rules import Outcome, Player, Rejected, called, refused
 from .services import Services
 from .services.ledger import Ledger, Mark
