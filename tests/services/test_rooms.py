@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
 
 from gamecluster import Singleton, on
 from gamecluster.core.messages import Fields, Incarnation, Placement
@@ -54,8 +55,9 @@ class Stage:
         return outcome.response
 
     def at(self, id: str) -> Placement | None:
+        """But for when it began."""
         row = self.services.rooms.row(id)
-        return row and placement_of(row)  # type: ignore[return-value]
+        return replace(placement_of(row), born=0) if row is not None else None
 
     def where(self, id: str) -> tuple[Incarnation, ...]:
         """Its holder, and its backups."""
@@ -188,6 +190,7 @@ def test_a_room_that_is_over_is_no_more_and_one_of_its_name_is_newer(stage: Stag
     assert stage.at("r") is None
     stage.open("r", A, B)
     assert stage.at("r") == Placement("Duel", 3, 3, A, (B,)), "what was said about the first is not taken for it"
+    assert stage.tables["$rooms"]["r"]["born"] == 3
     stage.open("s", B, A)
     stage.ask(B, "end", id="s", epoch=3)
     assert stage.tables["$placed"] == {"highest": {"epoch": 3, "version": 3}}

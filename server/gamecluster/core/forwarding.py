@@ -16,7 +16,9 @@ Requests of one pod stay in their order: one that must wait holds back those beh
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 from .messages import Entry, Fields, Incarnation, Move, Request
 
@@ -48,11 +50,12 @@ Refusal = tuple[int, Fields]
 
 
 class Forwarding:
-    def __init__(self, me: Incarnation) -> None:
+    def __init__(self, me: Incarnation, numbers: Iterator[int] | None = None) -> None:
+        """``numbers``: those of this pod's requests; no other ``Forwarding`` of the same log has had them."""
         self._me = me
         self._pending: dict[int, Pending] = {}
         self._queue: deque[int] = deque()
-        self._numbers = 0
+        self._numbers = numbers or count(1)
         self._orders = 0
         self._epoch = 0
         self._has_older = False
@@ -150,9 +153,9 @@ class Forwarding:
         self._queue = deque(sorted([*self._queue, *fresh], key=self._order))
 
     def _put(self, pending: Pending) -> int:
-        self._numbers += 1
-        self._pending[self._numbers] = pending
-        return self._numbers
+        number = next(self._numbers)
+        self._pending[number] = pending
+        return number
 
     def _order(self, number: int) -> int:
         return self._pending[number].order

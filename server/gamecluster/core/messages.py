@@ -359,7 +359,8 @@ class Placement(Struct, frozen=True, array_like=True):
 
     ``epoch`` rises with each change of ``holder``, ``version`` with those of ``backups`` or ``joining`` too. A backup has all that was
     acknowledged; who is joining becomes one once it has. ``to``: the backup that the holder is to hand over to. ``kind``: the
-    room's class. ``players``: who may join; nobody named: everybody.
+    room's class. ``players``: who may join; nobody named: everybody. ``born``: the epoch that it began with; epochs never come again,
+    so it tells this room from an earlier one of the same id.
     """
 
     kind: str
@@ -370,6 +371,7 @@ class Placement(Struct, frozen=True, array_like=True):
     joining: tuple[Incarnation, ...] = ()
     to: Incarnation | None = None
     players: tuple[str, ...] = ()
+    born: int = 0
 
 
 class Watch(Struct, frozen=True, array_like=True, tag="watch"):

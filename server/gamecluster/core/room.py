@@ -24,7 +24,7 @@ moment on at which it knows the row, it acknowledges nothing of the former holde
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -99,6 +99,8 @@ class Host(Protocol):
     me: Incarnation
     now: float
     suspect_after: float
+    requests: Iterator[int]
+    """Their numbers, of all rooms: a room that was forgotten here must not ask anew under numbers that its log knows."""
 
     def make(self, room: str, placement: Placement) -> tuple[Rules, GameServices | None] | None: ...
     def authority(self, rules: Rules | None, services: GameServices | None) -> Authority: ...
@@ -205,9 +207,10 @@ class Room:
     # --- where it is
 
     def placed(self, placement: Placement | None) -> None:
-        self.placement = placement
-        if placement is None:
+        before, self.placement = self.placement, placement
+        if placement is None or (before is not None and before.born != placement.born):
             self._end()
+        if placement is None:
             return
         self._again_at = -inf
         self._adding = {p: v for p, v in self._adding.items() if placement.version <= v}
@@ -339,9 +342,9 @@ class Room:
         if self.is_holder and placement is not None:
             if peer in placement.backups or peer in placement.joining or peer in self._watchers:
                 self._send(peer, Follow(placement.epoch))
-        elif promise is not None and promise.leader == peer and self._forwarding is not None:
-            self._watch()
-            for number, pending in self._forwarding.sent_to(promise.epoch):
+        elif promise is not None and promise.leader == peer:
+            self._watch(anew=True)
+            for number, pending in self._forwarding.sent_to(promise.epoch) if self._forwarding is not None else ():
                 self._send(peer, Forward(promise.epoch, number, pending.body))
 
     def link_down(self, peer: Incarnation) -> None:
@@ -370,7 +373,7 @@ class Room:
 
     def ask(self, request: int | None, body: Request) -> None:
         if self._forwarding is None:
-            self._forwarding = Forwarding(self._host.me)
+            self._forwarding = Forwarding(self._host.me, self._host.requests)
         if (refusal := self._forwarding.add(request, body, self._host.now)) is not None:
             self._refuse([refusal])
         self._watch()
@@ -388,12 +391,12 @@ class Room:
         """This pod's copy follows the holder, or is the holder's."""
         return self._promise is not None and self._replication.synced_epoch == self._promise.epoch
 
-    def _watch(self) -> None:
-        """Has the holder send what this pod wants, and says that it keeps that."""
+    def _watch(self, anew: bool = False) -> None:
+        """Has the holder send what this pod wants, and says that it keeps that. ``anew``: it may have stopped to."""
         promise, placement = self._promise, self.placement
         if promise is None or placement is None or promise.leader == self._host.me:
             return
-        if not self._is_synced and self._wants_copy:
+        if self._wants_copy and (anew or not self._is_synced):
             self._send(promise.leader, Watch(True))
         elif self._is_synced and self._is_joining:
             self._send(promise.leader, Watch(True, placement.version))
@@ -447,15 +450,13 @@ class Room:
                 pass  # the row that tells of another holder is on its way
 
     def _accepts(self, peer: Incarnation, epoch: int) -> bool:
-        """What is acknowledged is kept: so only by who knows the row, or has clients here."""
-        if not self._wants_copy:
+        """What is acknowledged is kept: so only by who knows the row, which may say that this is another room than the copy is of."""
+        promise = self._promise
+        if promise is None or epoch > promise.epoch or not self._wants_copy:
             return False
-        if self._promise is None or epoch > self._promise.epoch:
-            self._follow(epoch, peer)
-        if self._promise == Promise(epoch, peer):
+        if promise == Promise(epoch, peer):
             return peer != self._host.me
-        assert self._promise is not None
-        self._send(peer, Refused(epoch, self._promise))
+        self._send(peer, Refused(epoch, promise))
         return False
 
     def _on_watch(self, peer: Incarnation, watch: Watch) -> None:

@@ -8,9 +8,10 @@ Rooms that nothing happens in cost nothing: only those that are busy are ticked.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import count
 from math import inf
 from typing import Protocol
 
@@ -84,6 +85,7 @@ class Rooms:
         self.me = me
         self.now = now
         self.suspect_after = config.suspect_after
+        self.requests: Iterator[int] = count(1)
         self.placements: dict[str, Placement] = {}
         """Of all rooms of the cluster, as far as this pod knows."""
         self._kinds = kinds

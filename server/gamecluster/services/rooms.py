@@ -54,6 +54,7 @@ def placement_of(row: Fields) -> Placement:
         tuple(row["joining"]),
         row["to"],
         tuple(row["players"]),
+        row["born"],
     )
 
 
@@ -87,11 +88,12 @@ class Rooms(Service):
         if self.row(checked_id(id)) is None:
             self._check_new(pods, copies, players)
             holder = min(pods, key=self._placements.held)
-            others = sorted((pod for pod in dict.fromkeys(pods) if pod != holder), key=self._placements.kept)
+            others = self._by_copies(holder, pods)
             highest = self._ledger.rows(HIGHEST_TABLE).get(HIGHEST, {"epoch": 0, "version": 0})
             row = {
                 "kind": text(kind),
                 "epoch": highest["epoch"] + 1,
+                "born": highest["epoch"] + 1,
                 "version": highest["version"] + 1,
                 "holder": holder,
                 "backups": others[: copies - 1],
@@ -218,6 +220,12 @@ class Rooms(Service):
             raise Rejected("too many players", detail=f"a room is for at most {PLAYERS_AT_MOST} that are named")
         if len(self._ledger.rows(TABLE)) >= ROOMS_AT_MOST:
             raise Rejected("too many rooms", detail=f"a cluster has at most {ROOMS_AT_MOST}: end those that are over")
+
+    def _by_copies(self, holder: Incarnation, pods: Sequence[Incarnation]) -> list[Incarnation]:
+        """The others, those first that have least for ``holder``: should it be lost, all of them share its rooms."""
+        at = self._placements
+        others = [pod for pod in dict.fromkeys(pods) if pod != holder]
+        return sorted(others, key=lambda pod: (at.kept_for(holder, pod), at.kept(pod)))
 
     def _change(self, id: str, row: Fields, changed: Fields) -> None:
         """Of those who hold it or are about to."""
