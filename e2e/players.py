@@ -2,7 +2,7 @@
 
 `python players.py '{"addresses": ["arena-0.arena-mesh.default.svc.cluster.local:4000", …], "players": 6}'`
 
-Every player joins the topic `game` and moves at its pace, one move outstanding at a time, each with its own count `n`.
+Every player joins the topic `game`, or that of a room, and moves at its pace, one move outstanding at a time, each with its own count `n`.
 On any error it goes to the next address and repeats the unanswered move with the same `n`. Prints a line of JSON twice
 a second and ends when its standard input does: then every unanswered move is brought to its end, and the last line is
 the verdict.
@@ -44,6 +44,8 @@ class Plan:
     totals: bool = True
     begins_anew: bool = False
     """The game may be deleted and made anew under the players: what was acknowledged in an earlier one is not looked for."""
+    rooms: int = 0
+    """They play in so many rooms, `match-0` and on, instead of in the game."""
     leaves: bool = False
     """At the end the players leave the game; else they only go away, and their stays end later."""
 
@@ -85,7 +87,7 @@ class Elsewhere(Exception):
 
 
 class Channel:
-    """The topic `game` on one socket, in Phoenix's V2 text form."""
+    """The topic of the game, or of the player's room, on one socket, in Phoenix's V2 text form."""
 
     def __init__(self, socket: ClientConnection, player: Player) -> None:
         self._socket = socket
@@ -98,7 +100,7 @@ class Channel:
         self._ref += 1
         ref = str(self._ref)
         answer = self._answers[ref] = asyncio.get_running_loop().create_future()
-        await self._socket.send(json.dumps(["1", ref, "game", event, payload]))
+        await self._socket.send(json.dumps(["1", ref, self._player.topic, event, payload]))
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
             status, response = await answer
         return status == "ok", response
@@ -114,7 +116,7 @@ class Channel:
             self._fail("the socket ended")
 
     def _take(self, _join_ref: Any, ref: Any, topic: str, event: str, payload: dict[str, Any]) -> None:
-        if topic == "game" and event in ("phx_close", "phx_error"):
+        if topic == self._player.topic and event in ("phx_close", "phx_error"):
             self._fail(event)
         elif event == "phx_reply" and ref in self._answers:
             answer = self._answers.pop(ref)
@@ -137,6 +139,7 @@ class Player:
 
     def __init__(self, number: int, plan: Plan) -> None:
         self.id = f"{plan.prefix}{number}"
+        self.topic = f"game:match-{plan.prefix}-{number % plan.rooms}" if plan.rooms else "game"
         self.acknowledged: list[float] = []
         self.unanswered = 0
         self.total: int | None = None

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from . import Channel, Entity, Game, Player, Rejected, Table, on
+from . import room as rooms
 
 WIDTH, HEIGHT, STEP = 800, 600, 5
 
@@ -55,6 +56,16 @@ class Counter(Game):
             raise Rejected("too much")
         total.value += amount
         return {"value": total.value}
+
+
+class Match(rooms.Room):
+    """The same, any number of them, one for each id ``match-…``: ended a minute after the last player."""
+
+    rooms = "match-*"
+    empty_seconds = 60.0
+    totals: Table[Total]
+    join = Counter.join
+    add = Counter.add
 
 
 class Room(Channel):
