@@ -23,6 +23,7 @@ class Placements:
         self._rows: dict[str, Fields] = {}
         self._rooms: dict[Incarnation, dict[str, None]] = {}
         self._held: Counter[Incarnation] = Counter()
+        self._pairs: Counter[tuple[Incarnation, Incarnation]] = Counter()
         self._touched: list[str] = []  # by a call that may be undone yet
 
     def pods(self) -> Collection[Incarnation]:
@@ -44,6 +45,11 @@ class Placements:
         """How many others it has a copy of, or will."""
         self._follow()
         return len(self._rooms.get(pod, ())) - self._held[pod]
+
+    def kept_for(self, holder: Incarnation, pod: Incarnation) -> int:
+        """How many rooms of ``holder`` it has a copy of, or will."""
+        self._follow()
+        return self._pairs[holder, pod]
 
     def put(self, room: str, fields: Fields) -> None:
         self._follow()
@@ -75,9 +81,9 @@ class Placements:
         before, now = self._rows.get(room), self._ledger.rows(TABLE).get(room)
         if before is now:
             return
-        if before is not None:
-            self._held[before["holder"]] -= 1
         was, now_in = pods_of(before), pods_of(now)
+        if before is not None:
+            self._count(was, -1)
         for pod in was:
             if pod not in now_in:
                 self._leave(pod, room)
@@ -85,10 +91,20 @@ class Placements:
             if pod not in was:
                 self._rooms.setdefault(pod, {})[room] = None
         if now is not None:
-            self._held[now["holder"]] += 1
+            self._count(now_in, 1)
             self._rows[room] = now
         else:
             del self._rows[room]
+
+    def _count(self, pods: list[Incarnation], by: int) -> None:
+        holder = pods[0]
+        self._held[holder] += by
+        pairs = self._pairs
+        for pod in pods[1:]:
+            pair = holder, pod
+            pairs[pair] += by
+            if not pairs[pair]:
+                del pairs[pair]
 
     def _leave(self, pod: Incarnation, room: str) -> None:
         rooms = self._rooms[pod]
