@@ -535,7 +535,7 @@ class Room:
         authority = self._authority
         assert authority is not None
         asked = Asked(origin, message.request, self._replication.epoch, self.log.last.seq + 1)
-        if self._is_over and isinstance(message.body, JoinGame | Move):
+        if self._is_over and _comes_in(message.body):
             self._append(asked.refuse("room ended"))
         else:
             self._append(authority.run(message.body, asked, self._host.now))
@@ -761,6 +761,11 @@ class Room:
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         for request, response in refusals:
             self._host.answer(request, False, response)
+
+
+def _comes_in(body: Request) -> bool:
+    """It would be lost with a room that is over; what leaves that is not."""
+    return isinstance(body, JoinGame | Move) or (isinstance(body, Call) and body.service == "letters")
 
 
 def _room_message(body: Message) -> RoomMessage:
