@@ -532,13 +532,23 @@ class Room:
         return self.is_holder and not self._is_frozen
 
     def _run(self, origin: Incarnation, message: Forward) -> None:
+        """A letter to a room that is over runs too: only the room's services know whether it was taken before, which a repeat is told."""
         authority = self._authority
         assert authority is not None
         asked = Asked(origin, message.request, self._replication.epoch, self.log.last.seq + 1)
-        if self._is_over and _comes_in(message.body):
+        body = message.body
+        if self._is_over and isinstance(body, JoinGame | Move):
             self._append(asked.refuse("room ended"))
+        elif isinstance(body, JoinGame) and not self._is_invited(body):
+            self._append(asked.refuse("not invited"))
         else:
             self._append(authority.run(message.body, asked, self._host.now))
+
+    def _is_invited(self, body: JoinGame) -> bool:
+        """Only a token tells who somebody is."""
+        assert self.placement is not None
+        invited = self.placement.players
+        return not invited or (body.stay is not None and body.player in invited)
 
     def _append(self, draft: Draft) -> None:
         authority = self._authority
@@ -761,11 +771,6 @@ class Room:
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         for request, response in refusals:
             self._host.answer(request, False, response)
-
-
-def _comes_in(body: Request) -> bool:
-    """It would be lost with a room that is over; what leaves that is not."""
-    return isinstance(body, JoinGame | Move) or (isinstance(body, Call) and body.service == "letters")
 
 
 def _room_message(body: Message) -> RoomMessage:
