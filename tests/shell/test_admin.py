@@ -24,6 +24,7 @@ class FakeDriver:
         self.is_alive = True
         self.shown = VIEW
         self.events: list[Event] = []
+        self.rooms: dict[str, Fields] = {}
 
     def dispatch(self, event: Event) -> None:
         self.events.append(event)
@@ -38,7 +39,10 @@ class FakeDriver:
         return {"guards": [("arena-1", "ann"), ("arena-2", "bob")], "made": []}
 
     def rows(self, table: str) -> dict[str, Fields]:
-        return {"$names": {"npc:7": {"pod": "arena-1_uid_2", "id": "1"}}}[table]
+        return {"$names": {"npc:7": {"pod": "arena-1_uid_2", "id": "1"}}, "$rooms": self.rooms}[table]
+
+    def players_in(self, room: str) -> int | None:
+        return {"duel-1": 2}.get(room)
 
     def view(self) -> ClusterView:
         return self.shown
@@ -100,6 +104,35 @@ async def test_state_names_groups_and_rooms(admin: Admin) -> None:
     assert (await admin.http.get("/groups")).json() == {"groups": {"guards": members, "made": []}}
     for path, answer in {"/names": {"names": {"npc:7": {"node": "arena-1"}}}, "/rooms": {"rooms": {}}}.items():
         assert (await admin.http.get(path)).json() == answer
+
+
+def room(holder: str, *backups: str, epoch: int = 1) -> Fields:
+    """A row of ``$rooms``."""
+    return {"kind": "Duel", "epoch": epoch, "holder": holder, "backups": list(backups)}
+
+
+async def test_rooms_are_shown_with_where_they_are_and_with_the_players_that_are_known_here(admin: Admin) -> None:
+    admin.driver.rooms = {"duel-1": room("arena-2_u_1", "arena-0_u_1"), "duel-2": room("arena-0_u_1", epoch=4)}
+    assert (await admin.http.get("/rooms")).json() == {
+        "rooms": {
+            "duel-1": {"kind": "Duel", "node": "arena-2", "backups": ["arena-0"], "epoch": 1, "players": 2},
+            "duel-2": {"kind": "Duel", "node": "arena-0", "backups": [], "epoch": 4, "players": None},
+        }
+    }
+
+
+async def test_rooms_are_counted_by_node(admin: Admin) -> None:
+    admin.driver.rooms = {
+        "a": room("arena-2_u_1", "arena-0_u_1"),
+        "b": room("arena-2_u_1", "arena-1_u_9"),
+        "c": room("arena-0_u_1", "arena-2_u_1"),
+    }
+    counts = {
+        "arena-0": {"holder": 1, "backup": 1},
+        "arena-1": {"holder": 0, "backup": 1},
+        "arena-2": {"holder": 2, "backup": 1},
+    }
+    assert (await admin.http.get("/rooms?counts=1")).json() == {"counts": counts}
 
 
 async def test_probes(admin: Admin) -> None:

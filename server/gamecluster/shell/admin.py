@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
+from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
@@ -12,11 +14,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from ..core.events import Event, HandOffRequested
-from ..core.messages import Fields, Position, Tables
+from ..core.messages import Fields, Position, Tables, name_of
 from ..core.roster import Groups
 from ..core.view import ClusterView
 from ..facades.names import held_by
 from ..services.names import TABLE as NAMES
+from ..services.placements import TABLE as ROOMS
 from ..settings import Settings
 from .metrics import CONTENT_TYPE, Metrics
 
@@ -40,6 +43,10 @@ class Backend(Protocol):
     def groups(self) -> Groups: ...
 
     def rows(self, table: str) -> Mapping[str, Fields]: ...
+
+    def players_in(self, room: str) -> int | None:
+        """None: this pod has no copy of the room."""
+        ...
 
     def view(self) -> ClusterView: ...
 
@@ -107,8 +114,10 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
         return JSONResponse({"groups": members})
 
     @app.get("/rooms")
-    async def rooms() -> Response:
-        return JSONResponse({"rooms": {}})
+    async def rooms(counts: bool = False) -> Response:
+        """``?counts=1``: how many each node holds and backs up, and no more."""
+        placed = backend.rows(ROOMS)
+        return _json({"counts": room_counts(placed)} if counts else {"rooms": rooms_of(placed, backend.players_in)})
 
     @app.post("/handoff")
     async def hand_off(request: Request) -> Response:
@@ -134,6 +143,31 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
 def cluster_status(settings: Settings, view: ClusterView) -> dict[str, Any]:
     """``GET /cluster``."""
     return {"cluster": settings.name, **msgspec.to_builtins(view)}
+
+
+def rooms_of(rows: Mapping[str, Fields], players_in: Callable[[str], int | None]) -> dict[str, Any]:
+    """``GET /rooms``; ``players`` is null for rooms of which this pod has no copy."""
+    return {
+        room: {
+            "kind": row["kind"],
+            "node": name_of(row["holder"]),
+            "backups": [name_of(backup) for backup in row["backups"]],
+            "epoch": row["epoch"],
+            "players": players_in(room),
+        }
+        for room, row in rows.items()
+    }
+
+
+def room_counts(rows: Mapping[str, Fields]) -> dict[str, dict[str, int]]:
+    """``GET /rooms?counts=1``: ``{node: {"holder", "backup"}}``."""
+    holders = Counter(row["holder"] for row in rows.values())
+    backups = Counter(chain.from_iterable(row["backups"] for row in rows.values()))
+    counts: dict[str, dict[str, int]] = {}
+    for part, found in (("holder", holders), ("backup", backups)):
+        for pod, count in found.items():
+            counts.setdefault(name_of(pod), {"holder": 0, "backup": 0})[part] += count
+    return dict(sorted(counts.items()))
 
 
 def _problem(request: Request, settings: Settings) -> Response | None:

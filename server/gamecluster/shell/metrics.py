@@ -95,6 +95,13 @@ class Metrics:
             ["why"],
             registry=r,
         )
+        self._rooms = Gauge(
+            "gamecluster_rooms", "Rooms of which this node has a copy, as holder or as backup.", ["role"], registry=r
+        )
+        self.room_moves = Counter(
+            "gamecluster_room_moves", "Rooms that came to this node: taken over, or handed over to it.", registry=r
+        )
+        self.have_rooms(0, 0)
         self._players = Gauge("gamecluster_players", "Players in the game, in the whole cluster.", registry=r)
         self._epoch = Gauge("gamecluster_epoch", "Epoch that this node follows or leads.", registry=r)
         self._is_leader = Gauge("gamecluster_is_leader", "1 on the node that holds the GameState.", registry=r)
@@ -121,6 +128,10 @@ class Metrics:
     def moved(self, ok: bool, response: Fields) -> None:
         reason = response.get("reason")
         self.moves.labels("ok" if ok else reason if reason in REASONS else "rejected").inc()
+
+    def have_rooms(self, held: int, backed_up: int) -> None:
+        self._rooms.labels("holder").set(held)
+        self._rooms.labels("backup").set(backed_up)
 
     def seen(self, view: ClusterView) -> None:
         """Takes over what the node knows. Cheap: called on a timer and by each scrape."""
