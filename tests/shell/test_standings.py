@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from tests.shell.fakes import VIEW, FakeClock
+from tests.shell.fakes import FakeClock
 
 from gamecluster.core.effects import Deliver
 from gamecluster.core.messages import Fields, Incarnation, Op, Tables
@@ -79,8 +79,9 @@ class Pod:
         for follower in self.followers:
             follower(ops)
 
-    def view(self) -> Any:
-        return msgspec.structs.replace(VIEW, leader="arena-2")
+    @property
+    def is_leader(self) -> bool:
+        return True
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from gamecluster.cluster import MemoryBackend
 from gamecluster.facades.tickets import Tickets
 from gamecluster.services import Services
 from gamecluster.shell.joins import Tokens, read_player
-from gamecluster.shell.tickets import MAX_BODY_BYTES, PATH, add_tickets
+from gamecluster.shell.tickets import MAX_BODY_BYTES, PATH, add_no_tickets, add_tickets
 
 TOKENS = Tokens(b"k" * 32, "arena", wall_clock=lambda: 1.7e9)
 
@@ -113,3 +113,15 @@ async def test_pages_of_listed_origins_may_ask(stage: Stage) -> None:
     assert preflight.headers["access-control-allow-headers"] == "authorization, content-type"
     posted = await stage.ask("POST", json={"size": 2})
     assert posted.headers["access-control-allow-origin"] == "https://play.example.com"
+
+
+async def test_without_a_matchmaker_every_request_is_told_what_is_missing() -> None:
+    app = FastAPI()
+    add_no_tickets(app, lambda request: {"Access-Control-Allow-Origin": "https://play.example.com"})
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://arena") as http:
+        for method, path in (("POST", PATH), ("GET", f"{PATH}/t1"), ("DELETE", f"{PATH}/t1")):
+            answer = await http.request(method, path)
+            assert (answer.status_code, answer.json()["reason"]) == (404, "no matchmaker")
+            assert "no Matchmaker among the targets" in answer.json()["detail"]
+            assert answer.headers["access-control-allow-origin"] == "https://play.example.com"
+        assert (await http.options(PATH)).status_code == 204

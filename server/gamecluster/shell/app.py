@@ -27,7 +27,7 @@ from .clients import Hub
 from .leaderboards import add_leaderboards
 from .opening import Door, Entry, Opening
 from .sockets import DETACH
-from .tickets import add_tickets
+from .tickets import add_no_tickets, add_tickets
 
 SOCKET_PATH = "/socket/websocket"
 SUBPROTOCOL = "phoenix"
@@ -62,6 +62,8 @@ def make_app(
         add_leaderboards(app, boards, headers)
     if tickets is not None:
         add_tickets(app, tickets, hub.player_of, headers)
+    else:
+        add_no_tickets(app, headers)
 
     async def socket(websocket: WebSocket) -> None:
         headers, offered = websocket.headers, websocket.scope["subprotocols"]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from ..core.messages import Fields
-from ..core.view import ClusterView
 from ..rules import Rejected
 from ..services import boards, notices, streams
 from ..services.standings import BOARDS
@@ -35,7 +34,8 @@ class Pod(Protocol):
 
     def ask(self, service: str, verb: str, args: Fields) -> asyncio.Future[Fields]: ...
 
-    def view(self) -> ClusterView: ...
+    @property
+    def is_leader(self) -> bool: ...
 
 
 async def sweep(pod: Pod, wall_clock: Callable[[], float] = time.time, look_seconds: float = LOOK_SECONDS) -> None:
@@ -43,9 +43,9 @@ async def sweep(pod: Pod, wall_clock: Callable[[], float] = time.time, look_seco
     looked_at = streams_at = wall_clock()
     while True:
         await asyncio.sleep(look_seconds)
-        view, now = pod.view(), wall_clock()
-        if view.leader != view.self:
+        if not pod.is_leader:
             continue
+        now = wall_clock()
         await _call(pod, _seasons(pod.rows))
         if not 0 <= now - streams_at < STREAMS_SECONDS:
             streams_at = now

@@ -73,6 +73,24 @@ def add_tickets(app: FastAPI, tickets: Tickets, player_of: Callable[[str], str |
     async def cancel(request: Request, ticket: str) -> Response:
         return await answer(request, lambda player: tickets.cancel(player, ticket))
 
+    _add_preflight(app, headers)
+
+
+def add_no_tickets(app: FastAPI, headers: Headers) -> None:
+    """For a cluster without a matchmaker: says what is missing."""
+
+    @app.api_route(PATH, methods=["GET", "POST", "DELETE"])
+    @app.api_route(PATH + "/{ticket:path}", methods=["GET", "POST", "DELETE"])
+    async def missing(request: Request) -> Response:
+        detail = (
+            "there is no Matchmaker among the targets: gamecluster.matchmaking:Matchmaker, or a class derived from it"
+        )
+        return JSONResponse({"reason": "no matchmaker", "detail": detail}, 404, headers=headers(request))
+
+    _add_preflight(app, headers)
+
+
+def _add_preflight(app: FastAPI, headers: Headers) -> None:
     @app.options(PATH)
     @app.options(PATH + "/{ticket:path}")
     async def preflight(request: Request) -> Response:
