@@ -78,13 +78,33 @@ def _serve(options: argparse.Namespace) -> int:
 def _look(options: argparse.Namespace) -> int:
     path, _ = LOOKS[options.command]
     if _is_remote(options):
-        flags = ["--json"] if options.json else []
-        return look.on_kubernetes(options.namespace, options.cluster, None, [options.command, *flags])
+        arguments = [options.command, *(["--json"] if options.json else []), *_rooms_arguments(options)]
+        return look.on_kubernetes(options.namespace, options.cluster, None, arguments)
     answer = look.first_that_answers(_admin_urls(options), path)
     if options.command == "nodes" and not options.url:
         _add_pids(answer, _local_nodes(options))
+    if options.command == "rooms":
+        print(_shown_rooms(answer, options))
+        return 0
     print(json.dumps(answer, ensure_ascii=False) if options.json else look.show(options.command, answer))
     return 0
+
+
+def _shown_rooms(answer: look.Answer, options: argparse.Namespace) -> str:
+    """Whoever names a pattern sees all that match."""
+    if options.match is not None:
+        answer = look.matching(answer, options.match)
+    if options.json:
+        return json.dumps(answer, ensure_ascii=False)
+    if options.match is not None and not answer["rooms"]:
+        return f"no room matches {options.match}"
+    return look.show_rooms(answer, None if options.all or options.match is not None else look.ROOMS_SHOWN)
+
+
+def _rooms_arguments(options: argparse.Namespace) -> list[str]:
+    if options.command != "rooms":
+        return []
+    return [*(["--all"] if options.all else []), *([f"--match={options.match}"] if options.match is not None else [])]
 
 
 def _add_pids(answer: look.Answer, supervised: Sequence[Mapping[str, Any]]) -> None:
@@ -227,7 +247,11 @@ def _add_running(commands: Any) -> None:
 
 def _add_looking(commands: Any) -> None:
     for name, (_, text) in LOOKS.items():
-        _where(commands.add_parser(name, help=text, run=_look), json=True)
+        command = commands.add_parser(name, help=text, run=_look)
+        if name == "rooms":
+            command.add_argument("--match", metavar="PATTERN", help="those whose ids match, such as 'zone-*'")
+            command.add_argument("--all", action="store_true", help=f"not only the first {look.ROOMS_SHOWN}")
+        _where(command, json=True)
     handoff = commands.add_parser("handoff", help="move the GameState to another node", run=_handoff)
     handoff.add_argument("--to", metavar="NODE", help="default: the leader chooses")
     _where(handoff)

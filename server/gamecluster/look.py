@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from . import account, kubectl
 from .errors import ConfigurationError
 
 ANSWER_SECONDS = 5.0
+ROOMS_SHOWN = 50
 KUBERNETES_ADMIN_URL = "http://127.0.0.1:4200"
 
 Answer = dict[str, Any]
@@ -54,8 +57,26 @@ def show(kind: str, answer: Answer) -> str:
             return _names(answer.get("names", {}))
         case "groups":
             return _groups(answer.get("groups", {}))
+        case "rooms":
+            return show_rooms(answer)
         case _:
             return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def matching(answer: Answer, pattern: str) -> Answer:
+    """Of an answer of ``GET /rooms``, the rooms whose ids match, such as ``zone-*`` (fnmatch)."""
+    return {"rooms": {id: room for id, room in answer.get("rooms", {}).items() if fnmatchcase(id, pattern)}}
+
+
+def show_rooms(answer: Answer, most: int | None = ROOMS_SHOWN) -> str:
+    """An answer of ``GET /rooms`` as text: how many each node has, and the first ``most`` of them."""
+    rooms = sorted(answer.get("rooms", {}).items())
+    if not rooms:
+        return "there are no rooms"
+    parts = [_room_counts([room for _, room in rooms]), "", _rooms(rooms[:most])]
+    if most is not None and len(rooms) > most:
+        parts.append(f"… and {len(rooms) - most:,} more: --match 'zone-*' shows some, --all shows all")
+    return "\n".join(parts)
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:
@@ -111,6 +132,26 @@ def _names(names: Mapping[str, Any]) -> str:
 def _groups(groups: Mapping[str, Any]) -> str:
     members = [(group, m.get("node"), m.get("member")) for group, found in sorted(groups.items()) for m in found]
     return table([("GROUP", "NODE", "MEMBER"), *members]) if members else "no group has members"
+
+
+def _room_counts(rooms: Sequence[Mapping[str, Any]]) -> str:
+    held = Counter(room.get("node") for room in rooms)
+    backups = Counter(node for room in rooms for node in room.get("backups", []))
+    nodes = sorted({*held, *backups}, key=str)
+    rows = [(node, f"{held[node]:,}", f"{backups[node]:,}") for node in nodes]
+    return table([("NODE", "ROOMS", "BACKUPS"), *rows])
+
+
+def _rooms(rooms: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """``-`` for players: the node that was asked has no copy of the room."""
+    rows = []
+    for id, room in rooms:
+        players = room.get("players")
+        backups = ", ".join(room.get("backups", [])) or "none"
+        rows.append(
+            (id, room.get("kind"), room.get("node"), backups, room.get("epoch"), "-" if players is None else players)
+        )
+    return table([("ROOM", "KIND", "NODE", "BACKUPS", "EPOCH", "PLAYERS"), *rows])
 
 
 def _request(method: str, admin_url: str, path: str, body: Mapping[str, Any] | None) -> Answer:
