@@ -160,7 +160,7 @@ class Room:
         self._empty_since: float | None = None
         self._ticked_at = host.now
         self._checked_for_gone = False
-        self._is_over = False
+        self._is_over = self._is_committing = False
 
     # --- views
 
@@ -569,19 +569,24 @@ class Room:
         return {*self.placement.backups, *self._adding} - {self._host.me}
 
     def _commit(self) -> None:
-        if not self.is_holder or self.log.committed == self.log.last:
+        """All that may be. What follows from a delivery is committed after it, so that it is delivered after it."""
+        if self._is_committing:
             return
-        if not self._host.has_sign:
-            return
-        seq = self._replication.advance(self._waited_for)
-        if seq > self.log.committed.seq:
-            committed = self.log.commit(seq)
+        self._is_committing = True
+        while committed := self._committable():
             if self._replication.has_copies:
                 self._host.flush_soon(self)
             else:
                 self.log.trim()
             self._deliver(committed)
             self._note_empty()
+        self._is_committing = False
+
+    def _committable(self) -> list[Entry]:
+        """Commits them."""
+        if not self.is_holder or self.log.committed == self.log.last or not self._host.has_sign:
+            return []
+        return self.log.commit(self._replication.advance(self._waited_for))
 
     def _lead(self) -> None:
         host, authority, rules = self._host, self._authority, self._rules
