@@ -69,7 +69,7 @@ class Cluster:
         self.placer.see(self.live, [pod for pod in self.live if pod not in self.draining])
         self.placer.weigh(self.players)
         if self.placer.steps[Step.lost]:
-            self.ask(A, "lose", {"pods": sorted(self.placer.silent())})
+            self.ask(A, "lose", {"pods": sorted(self.placer.silent_but(self.live))})
         changes = self.placer.plan(self.now)
         self.check(changes)
         if changes:
@@ -293,7 +293,7 @@ def test_whatever_comes_and_goes_there_is_peace_soon(drawn: Fields) -> None:
             cluster.round()
             cluster.obey(randomness)
         cluster.settle(randomness)
-        if gone := cluster.placer.silent():
+        if gone := cluster.placer.silent_but(cluster.live):
             cluster.forget(gone)
             cluster.settle(randomness)
         cluster.check_settled()

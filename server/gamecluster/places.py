@@ -102,9 +102,9 @@ class Places:
 
     # --- views
 
-    def silent(self) -> set[Incarnation]:
-        """Pods that have a part in a room, and are not heard."""
-        return {pod for pod in (*self._held, *self._kept) if pod not in self.live}
+    def silent_but(self, live: Collection[Incarnation]) -> set[Incarnation]:
+        """Others that have a part in a room."""
+        return {pod for pod in (*self._held, *self._kept) if pod not in live}
 
     def held(self, pod: Incarnation) -> Collection[str]:
         return self._held.get(pod, {}).keys()

@@ -246,7 +246,7 @@ class Rooms(Service):
         if any(pod in row["backups"] or pod in row["joining"] for pod in change.get("drop", ())):
             self._drop(id, row, change["drop"])
             row = self._found(id)
-        wanted: list[Incarnation] = change.get("joining", row["joining"])
+        wanted: list[Incarnation] = change["joining"] if "joining" in change else row["joining"]
         joining = _without(list(dict.fromkeys(wanted)), [row["holder"], *row["backups"]])
         if joining != row["joining"]:
             self._change(id, row, {"joining": joining})
