@@ -12,7 +12,9 @@ import pytest
 
 from gamecluster import Rejected
 from gamecluster.demo import Arena, Counter, Room
-from gamecluster.testing import play, room
+from gamecluster.matching import Ticket, find_matches
+from gamecluster.targets import load
+from gamecluster.testing import play, room, world
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -220,3 +222,95 @@ def test_a_duel_is_counted_and_its_loser_is_told():
     duel.move("bob", "call", number=1)
     assert duel.move("ann", "call", number=2)["wins"] == 1
     assert duel.move("ann", "season") == {"season": 2}
+
+
+def test_who_walks_through_the_mud_has_one_body_and_all_that_is_theirs():
+    mud = example("mud")
+    zones = world(mud.Zone, singletons=[mud.Npc])
+    town, forest, cave = (zones[id] for id in ("zone-town", "zone-forest", "zone-cave"))
+    zones.join("zone-town", "ann")
+    assert town.move("ann", "look")["people"] == ["ann"]
+    for zone, way, to in (town, "north", forest), (forest, "down", cave):
+        zone.move("ann", "walk", way=way)
+        assert zone.broadcasts[-1].event == "match.migrate"
+        with pytest.raises(Rejected, match="not here"):
+            zone.move("ann", "say", text="still here?")
+        to.join("ann")
+        zone.leave("ann")
+    gold = cave.move("ann", "dig")["gold"]
+    assert gold and zones["zone-cave"].cluster.leaderboard("gold").score("ann") == gold
+    assert [list(zone.tables["people"]) for zone in (town, forest, cave)] == [[], [], ["ann"]]
+    zones.join("zone-town", "ann")
+    assert town.tables["people"] == {}, "one body only"
+    assert town.broadcasts[-1].payload == {"player": "ann", "topic": "game:zone-cave"}
+    cave.move("ann", "walk", way="up")
+    forest.join("ann")
+    forest.move("ann", "walk", way="south")
+    assert town.tables["people"]["ann"]["gold"] == gold
+    with pytest.raises(Rejected, match="no way"):
+        town.move("ann", "walk", way="up")
+
+
+def test_the_town_believes_the_newest_step():
+    mud = example("mud")
+    town = play(mud.Zone, room="zone-town")
+    for zone, steps in ("zone-cave", 2), ("zone-forest", 1):
+        town.receive(zone, "moved", player="ann", zone=zone, steps=steps)
+    assert town.tables["known"]["ann"] == {"zone": "zone-cave", "steps": 2}
+    forest = play(mud.Zone, room="zone-forest", tables={"people": {"ann": {"gold": 7, "steps": 3}}})
+    forest.join("ann")
+    forest.move("ann", "walk", way="down")
+    forest.give_back(forest.letters[0])
+    assert forest.tables["people"]["ann"] == {"gold": 7, "steps": 4, "asleep": False}, "not let in, and not lost"
+
+
+def test_an_npc_of_the_mud_is_one_wherever_it_is_asked():
+    mud = example("mud")
+    town = play(mud.Zone, room="zone-town", singletons=[mud.Npc])
+    town.join("ann")
+    town.move("ann", "ask", text="where is gold?")
+    said = [b.payload for b in town.broadcasts if b.event == "said"]
+    assert said == [
+        {"by": "ann", "text": "where is gold?"},
+        {"by": "npc:smith", "to": "ann", "text": "Dig in the cave, if you need gold."},
+    ]
+    assert town.cluster.singleton("npc:smith").read() == {"heard": 1}
+    town.leave("ann")
+    assert town.tables["people"]["ann"]["asleep"]
+
+
+def test_a_duel_of_two_who_were_found_ends_with_a_winner_on_the_leaderboard():
+    match = example("match")
+    tickets = [
+        Ticket(name, (name,), 2, {"skill": skill}, 0) for name, skill in (("ann", 10), ("ben", 40), ("eve", 900))
+    ]
+    [group] = find_matches(tickets, match.Duels.ranges, 0)
+    id = match.Duels.match_topic.replace("{match}", "1").removeprefix("game:")
+    duels = world(match.Duel)
+    with pytest.raises(Rejected, match="unknown room"):
+        duels.join(id, "eve")
+    duel = duels.open(id, [ticket.id for ticket in group])
+    duel.join("ann")
+    with pytest.raises(Rejected, match="wait"):
+        duel.move("ann", "shoot")
+    with pytest.raises(Rejected, match="not invited"):
+        duel.join("eve")
+    duel.join("ben")
+    assert duel.move("ben", "shoot") == {"ann": 1, "ben": 0}, "too early"
+    for _ in range(10_000):
+        duel.tick()
+        if duel.tables["rounds"]["now"]["drawn"]:
+            break
+    assert duel.move("ann", "shoot") == {"ann": 2, "ben": 0}
+    assert duel.has_ended and not duels.rooms
+    assert duel.cluster.leaderboard("winners").top() == [{"rank": 1, "player": "ann", "score": 1}]
+    [notice] = duel.services.ledger.rows("$notices")["ben"].values()
+    assert notice["body"] == {"lost to": "ann"}
+
+
+def test_the_examples_of_rooms_are_targets():
+    loaded = load(
+        [f"{EXAMPLES}/{target}" for target in ("mud.py:Zone", "mud.py:Npc", "match.py:Duel", "match.py:Duels")]
+    )
+    assert [room.rooms for room in loaded.rooms] == ["zone-*", "duel-*"]
+    assert loaded.rooms[0].declared == ("zone-town", "zone-forest", "zone-cave")
