@@ -38,6 +38,7 @@ class Player:
     """Moves until told to stop. ``urls``: the nodes' sockets; the player is at ``urls[at]``.
 
     ``other_move``: the event and payload for a game that is not the counter; then totals are neither read nor checked.
+    ``topic``: that of a room, which has a ``ledger`` of its own, instead of the game's.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Player:
     pace_seconds: float = 0.1
     ledger: Ledger = field(default_factory=Ledger)
     other_move: tuple[str, Payload] | None = None
+    topic: str = "game"
     history: list[Acknowledged] = field(default_factory=list)
     pending: int = 0
     violations: list[str] = field(default_factory=list)
@@ -152,7 +154,7 @@ class Player:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return await _answer(socket, event, payload)
+                return await _answer(socket, self.topic, event, payload)
             except Refused as refused:
                 if refused.reason not in RETRIABLE or time.monotonic() > deadline:
                     raise
@@ -162,7 +164,7 @@ class Player:
         """What players are shown, of their own totals and of others', must never be undone (I4)."""
         while True:
             topic, event, payload = await socket.events.get()
-            if topic == "game" and event == "patch":
+            if topic == self.topic and event == "patch":
                 shown = {  # an op has only what changed, and none of a player who left
                     key: fields
                     for table, key, fields in payload["ops"]
@@ -170,7 +172,7 @@ class Player:
                 }
                 for player, fields in shown.items():
                     self._saw(payload["epoch"], payload["seq"], fields, player)
-            elif topic == "game" and event == "state":
+            elif topic == self.topic and event == "state":
                 self._saw_all(None, payload)
 
     def _saw_all(self, asked: float | None, payload: Payload) -> None:
@@ -197,9 +199,9 @@ class Player:
             )
 
 
-async def _answer(socket: Socket, event: str, payload: Payload) -> Payload:
+async def _answer(socket: Socket, topic: str, event: str, payload: Payload) -> Payload:
     """As ``socket.push``, but raises ConnectionError soon when the node hangs."""
-    pushing = asyncio.create_task(socket.push("game", event, payload))
+    pushing = asyncio.create_task(socket.push(topic, event, payload))
     try:
         while not (await asyncio.wait([pushing], timeout=DOUBT_SECONDS))[0]:
             if not await socket.is_there(HANG_SECONDS):
