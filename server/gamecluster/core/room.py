@@ -677,7 +677,7 @@ class Room:
         if rules is None or since is None or rules.empty_seconds is None or not self._is_taking:
             return
         if self._host.now - since >= rules.empty_seconds and not self._is_over:
-            self._append(Draft([(ROOM, "end", {"why": "empty"})], [], []))
+            self._run(self._host.me, Forward(self._replication.epoch, 0, Call("outbox", "end", {"why": "empty"})))
             self._manage()
 
     # --- what the room has sent

@@ -49,9 +49,9 @@ class Outbox:
     def is_ended(self) -> bool:
         return "end" in self.ledger.rows(ROOM)
 
-    def end(self) -> None:
+    def end(self, why: str = "rules") -> None:
         if not self.is_ended:
-            self.ledger.put(ROOM, "end", {"why": "rules"})
+            self.ledger.put(ROOM, "end", {"why": why})
 
     def send(self, to: str, event: str, payload: Fields) -> None:
         """A letter. Raises Rejected: ``overloaded``, ``too large``."""
@@ -138,7 +138,10 @@ class RoomServices:
                 return self._deliver
             case "outbox", "sent":
                 return self._sent
-        raise Rejected("unknown service", detail=f"a room has letters.deliver and outbox.sent, not {service}.{verb}")
+            case "outbox", "end":
+                return self._end
+        known = "letters.deliver, outbox.sent and outbox.end"
+        raise Rejected("unknown service", detail=f"a room has {known}, not {service}.{verb}")
 
     def _deliver(self, from_: str, n: int, event: str, payload: Fields, life: str = "") -> Outcome:
         """Response ``{}``, or ``{"refused": {"reason", …}}``, which a repeat is answered too."""
@@ -180,6 +183,11 @@ class RoomServices:
         if not outcome.ok and outcome.error is None:
             outcome = refused({}, f"{self._outbox.room}: returned raised Rejected: {outcome.response}")
         return self._done(outcome, {})
+
+    def _end(self, why: str) -> Outcome:
+        """It is over, though no rule has said so."""
+        self._outbox.end(why)
+        return self._done(None, {})
 
     def _done(self, of: Outcome | None, response: Fields) -> Outcome:
         """With what the rule changed, if it did, and what else there is."""
