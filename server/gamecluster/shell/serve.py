@@ -48,7 +48,9 @@ from .matchmaking import Matching
 from .mesh import Mesh
 from .metrics import Metrics
 from .opening import ShortWay
+from .placing import Placing
 from .pubsub import PubSub, open_pubsub
+from .room_figures import RoomFigures
 from .rooms import RoomKinds
 from .sockets import Upgrade
 from .standings import follow
@@ -156,10 +158,12 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             driver.connect(mesh, hub, pubsub)
             admin = make_admin(settings, driver, metrics, lambda: stop.ask("POST /drain"))
             follow(driver, hub, services.boards, loop)
+            driver.follow(RoomFigures(me, driver.rows, metrics).changed)
             rules = next((c for c in targets.channels if issubclass(c, Matchmaker)), None)
             tickets = Tickets(driver) if rules else None
             clients = make_app(settings, hub, driver.view, driver, tickets)
-            background: list[Background] = [partial(sweep, driver)]
+            placing = Placing(driver, mesh.questions, kinds, driver.rooms.machine.held, loop.time)
+            background: list[Background] = [partial(sweep, driver), placing.run]
             if rules:
                 background.append(Matching(driver, rules, time.time).run)
             short_way = partial(ShortWay, make_door(settings, hub))
