@@ -34,8 +34,9 @@ Outgoing = list[tuple[Incarnation, Message]]
 class Log:
     """Committed tables, the entries that made the newest of them, and a tail that is not committed yet."""
 
-    def __init__(self, history: int = HISTORY) -> None:
-        self._history = history
+    def __init__(self, history: int | None = None) -> None:
+        """``history``: committed entries that are kept; None: as many as ``HISTORY`` says."""
+        self._history = HISTORY if history is None else history
         self._entries: deque[Entry] = deque()
         self._before = START  # the position before the first kept entry
         self.committed = START
@@ -141,7 +142,7 @@ class Copy:
 class Replication:
     """The log, as leader or as copy. ``epoch`` is the one this pod leads; 0 while it does not."""
 
-    def __init__(self, resend_after: float, history: int = HISTORY) -> None:
+    def __init__(self, resend_after: float, history: int | None = None) -> None:
         self.log = Log(history)
         self.epoch = 0
         self.synced_epoch = 0
