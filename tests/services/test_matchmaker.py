@@ -19,15 +19,17 @@ from gamecluster.services.matchmaker import (
     TICKETS_AT_MOST,
     Matchmaker,
 )
+from gamecluster.services.rooms import Rooms
 
-POD = Incarnation("arena-0_a_1")
+POD, OTHER = Incarnation("arena-0_a_1"), Incarnation("arena-1_b_1")
 
 
 class Stage:
     def __init__(self) -> None:
         self.now = 1_000_000
         self.ledger = Ledger()
-        self.service = Matchmaker(self.ledger, lambda: self.now)
+        self.rooms = Rooms(self.ledger, lambda: self.now, lambda *call: None)
+        self.service = Matchmaker(self.ledger, lambda: self.now, self.rooms)
         self.told: list[tuple[str, str, Fields]] = []
 
     def call(self, verb: str, **args: Any) -> Fields:
@@ -66,7 +68,7 @@ def test_a_match_takes_all_its_tickets_and_tells_their_players(stage: Stage) -> 
     stage.enqueue("t2", "bob", "cat", size=3)
     made = {"id": "m1", "topic": "duel:m1", "tickets": ["t1", "t2"]}
     assert stage.call("match", **made) == {"match": "m1"}
-    told = {"match": "m1", "topic": "duel:m1", "players": ["ann", "bob", "cat"]}
+    told = {"match": "m1", "topic": "duel:m1", "url": None, "players": ["ann", "bob", "cat"]}
     assert stage.told == [
         ("player:ann", "match.found", {"ticket": "t1", **told}),
         ("player:bob", "match.found", {"ticket": "t2", **told}),
@@ -76,6 +78,28 @@ def test_a_match_takes_all_its_tickets_and_tells_their_players(stage: Stage) -> 
     assert stage.call("match", **made) == {"match": "m1"} and len(stage.told) == 3, "repeated, it is the same match"
     assert stage.enqueue("t1", "ann", size=3) == {"ticket": "t1"} and stage.keys(TICKETS) == [], "and the same ticket"
     assert stage.enqueue("t3", "ann", size=3) == {"ticket": "t3"}, "who was matched may look for the next match"
+
+
+def test_a_match_that_is_played_in_a_room_has_it_made_for_its_players(stage: Stage) -> None:
+    room = {"id": "duel-m1", "kind": "Duel", "copies": 2, "pods": {POD: "ws://a", OTHER: None}}
+    stage.enqueue("t1", "ann")
+    stage.enqueue("t2", "bob")
+    made = {"id": "m1", "topic": "game:duel-m1", "tickets": ["t1", "t2"], "room": room}
+    assert stage.call("match", **{**made, "room": {**room, "pods": {}}})["reason"] == "no pods"
+    assert stage.keys(TICKETS) == ["t1", "t2"], "where there is no room, they go on waiting"
+    assert stage.call("match", **made) == stage.call("match", **made) == {"match": "m1"}
+    assert [(topic, told["url"]) for topic, _, told in stage.told] == [
+        ("player:ann", "ws://a"),
+        ("player:bob", "ws://a"),
+    ]
+    row = stage.rooms.row("duel-m1")
+    assert row is not None and (row["kind"], row["holder"], row["backups"]) == ("Duel", POD, [OTHER])
+    assert row["players"] == ["ann", "bob"]
+    assert stage.ledger.rows(MATCHED)["t1"]["url"] == "ws://a"
+    stage.enqueue("t3", "ann")
+    stage.enqueue("t4", "bob")
+    stage.call("match", **{**made, "id": "m2", "tickets": ["t3", "t4"], "room": {**room, "id": "duel-m2"}})
+    assert stage.told[-1][2]["url"] is None, "its pod has none of its own"
 
 
 def test_a_match_of_a_ticket_that_is_gone_leaves_the_others_waiting(stage: Stage) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gamecluster.core.messages import Fields, Incarnation
+from gamecluster.errors import ConfigurationError
 from gamecluster.game import DefinitionError
 from gamecluster.matching import Range
 from gamecluster.matchmaking import Matchmaker
@@ -15,6 +16,7 @@ from gamecluster.rules import Rejected
 from gamecluster.services.ledger import Ledger
 from gamecluster.services.matchmaker import MATCHED, TICKETS
 from gamecluster.services.matchmaker import Matchmaker as Service
+from gamecluster.services.rooms import Rooms
 from gamecluster.shell import matchmaking
 from gamecluster.shell.matchmaking import Matching
 
@@ -27,6 +29,16 @@ class Duels(Matchmaker):
     expire_seconds = 30
 
 
+class Kinds:
+    """One for duels."""
+
+    def kind_of(self, room: str) -> str | None:
+        return "Duel" if room.startswith("duel-") else None
+
+    def copies(self, kind: str) -> int:
+        return 2
+
+
 class Backend:
     """A cluster of one. ``asked``: verbs, in order; ``refuses``: the next call of this verb is."""
 
@@ -35,10 +47,17 @@ class Backend:
     def __init__(self) -> None:
         self.seconds = 1000.0
         self.ledger = Ledger()
-        self.service = Service(self.ledger, lambda: round(self.seconds * 1000))
+        self.rooms = Rooms(self.ledger, self.milliseconds, lambda *call: None)
+        self.service = Service(self.ledger, self.milliseconds, self.rooms)
         self.asked: list[str] = []
         self.refuses: str | None = None
         self.told: list[tuple[str, str]] = []
+
+    def milliseconds(self) -> int:
+        return round(self.seconds * 1000)
+
+    def staying(self) -> list[Incarnation]:
+        return [POD]
 
     async def ask(self, service: str, verb: str, args: Fields) -> Fields:
         assert service == "matchmaker"
@@ -65,7 +84,11 @@ def backend() -> Backend:
 
 @pytest.fixture
 def matching(backend: Backend) -> Matching:
-    return Matching(backend, Duels, lambda: backend.seconds)
+    return make(backend, Duels)
+
+
+def make(backend: Backend, rules: type[Matchmaker]) -> Matching:
+    return Matching(backend, rules, lambda: backend.seconds, Kinds(), {POD: "ws://arena-0"}.get)
 
 
 async def test_who_matches_is_matched_and_sent_to_a_topic_of_their_own(backend: Backend, matching: Matching) -> None:
@@ -77,6 +100,27 @@ async def test_who_matches_is_matched_and_sent_to_a_topic_of_their_own(backend: 
     assert found["ann"]["topic"] == found["dan"]["topic"] == f"duel:{found['ann']['match']}"
     assert backend.told == [("player:ann", "match.found"), ("player:dan", "match.found")]
     assert not await matching.look() and backend.asked == ["match"], "what nobody matches costs no call"
+
+
+class Rooms1v1(Matchmaker):
+    match_topic = "game:duel-{match}"
+
+
+async def test_a_match_on_the_topic_of_a_room_has_one_made(backend: Backend) -> None:
+    matching = make(backend, Rooms1v1)
+    for id in "ann", "bob":
+        await backend.enqueue(id)
+    assert await matching.look()
+    found = backend.rows(MATCHED)["ann"]
+    row = backend.rooms.row(f"duel-{found['match']}")
+    assert row is not None and (row["kind"], row["holder"], row["players"]) == ("Duel", POD, ["ann", "bob"])
+    assert found["topic"] == f"game:duel-{found['match']}" and found["url"] == "ws://arena-0"
+
+
+def test_matches_in_rooms_that_there_is_no_class_for_are_a_mistake(backend: Backend) -> None:
+    rules = type("Races", (Matchmaker,), {"match_topic": "game:race-{match}"})
+    with pytest.raises(ConfigurationError, match="no Room among the targets is for 'race-"):
+        make(backend, rules)
 
 
 async def test_a_match_that_was_refused_is_made_at_the_next_look(backend: Backend, matching: Matching) -> None:

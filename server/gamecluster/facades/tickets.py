@@ -51,7 +51,7 @@ class Tickets:
         return {"cancelled": answer["cancelled"]}
 
     def ticket(self, player: str, ticket: str) -> Fields:
-        """``{"status": "waiting", "players", "size", "properties", "at"}``, or ``{"status": "matched", "match", "topic", …}``;
+        """``{"status": "waiting", "players", "size", "properties", "at"}``, or ``{"status": "matched", "match", "topic", "url", …}``;
         ``at`` in Unix milliseconds.
 
         Raises Rejected, ``unknown ticket``, for one of others too.

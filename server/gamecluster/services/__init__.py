@@ -51,8 +51,8 @@ class Services:
         self.notices = Notices(ledger, self._now)
         self.caches = Caches(ledger)
         self.singletons = Singletons(ledger, singletons, randomness, self._rule_cluster)
-        self.matchmaker = Matchmaker(ledger, self._now)
         self.rooms = Rooms(ledger, self._now, self._run_other)
+        self.matchmaker = Matchmaker(ledger, self._now, self.rooms)
         self._all: Sequence[Service] = (
             self.names,
             self.streams,

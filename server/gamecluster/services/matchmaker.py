@@ -4,7 +4,7 @@
 | ---------- | ------ | -------------------------------------------------------------------------------------------------- |
 | ``$tickets`` | ticket | players, size, properties, at (Unix milliseconds)                                                  |
 | ``$queued``  | player | ticket: a player has one at most                                                                   |
-| ``$matched`` | ticket | match, topic, players (all of the match), at; kept for a minute, for those who ask what became of it |
+| ``$matched`` | ticket | match, topic, url, players (all of the match), at; kept for a minute, for those who ask about it     |
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..core.messages import Fields, Incarnation
 from ..matching import Property
 from ..rules import Rejected
 from .ledger import Ledger
+from .rooms import Rooms
 from .service import Service
 
 TICKETS, QUEUED, MATCHED = "$tickets", "$queued", "$matched"
@@ -32,10 +33,11 @@ class Matchmaker(Service):
     name = "matchmaker"
     verbs = frozenset({"enqueue", "cancel", "match", "expire", "forget"})
 
-    def __init__(self, ledger: Ledger, now: Callable[[], int]) -> None:
-        """``now``: Unix milliseconds."""
+    def __init__(self, ledger: Ledger, now: Callable[[], int], rooms: Rooms) -> None:
+        """``now``: Unix milliseconds. ``rooms``: where matches are played."""
         super().__init__(ledger)
         self._now = now
+        self._rooms = rooms
 
     def enqueue(
         self, origin: Incarnation, id: str, players: list[str], size: int, properties: dict[str, Property]
@@ -66,15 +68,20 @@ class Matchmaker(Service):
         self._end(id, "match.cancelled", {"by": player})
         return {"cancelled": True}
 
-    def match(self, origin: Incarnation, id: str, topic: str, tickets: list[str]) -> Fields:
-        """Refused with ``gone`` if one of ``tickets`` waits no longer; the others go on waiting then."""
+    def match(self, origin: Incarnation, id: str, topic: str, tickets: list[str], room: Fields | None = None) -> Fields:
+        """Refused with ``gone`` if one of ``tickets`` waits no longer; the others go on waiting then.
+
+        ``room``: to be made for these players alone: ``{"id", "kind", "copies", "pods": {pod: its URL for clients, or None}}``. Refused
+        with what it can't be made for; all go on waiting then.
+        """
         waiting = self._ledger.rows(TICKETS)
         if gone := [ticket for ticket in tickets if ticket not in waiting]:
             if all(self._ledger.rows(MATCHED).get(ticket, {}).get("match") == id for ticket in tickets):
                 return {"match": id}
             raise Rejected("gone", tickets=gone)
         players = [player for ticket in tickets for player in waiting[ticket]["players"]]
-        told = {"match": id, "topic": topic, "players": players}
+        url = self._opened(origin, players, **room) if room else None
+        told = {"match": id, "topic": topic, "url": url, "players": players}
         for ticket in tickets:
             self._end(ticket, "match.found", told)
             self._ledger.put(MATCHED, ticket, {**told, "at": self._now()})
@@ -92,6 +99,20 @@ class Matchmaker(Service):
         rows = self._ledger.rows(MATCHED).items()
         for ticket in [ticket for ticket, row in rows if row["at"] < before][:FORGOTTEN_AT_ONCE]:
             self._ledger.delete(MATCHED, ticket)
+
+    def _opened(
+        self,
+        origin: Incarnation,
+        players: list[str],
+        id: str,
+        kind: str,
+        copies: int,
+        pods: dict[Incarnation, str | None],
+    ) -> str | None:
+        """The URL of the pod that holds the new room."""
+        self._rooms.open(origin, id, kind, list(pods), copies, players)
+        row = self._rooms.row(id)
+        return pods.get(row["holder"]) if row is not None else None
 
     def _end(self, ticket: str, event: str, told: Fields) -> None:
         """It waits no longer, and its players are told."""

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from ..core.messages import Fields
+from ..core.messages import Fields, Incarnation
+from ..errors import ConfigurationError
 from ..matching import Ticket, find_matches
 from ..matchmaking import Matchmaker
 from ..rules import Rejected
@@ -24,6 +25,7 @@ IN_A_THREAD_FROM = 500
 EXPIRED_AT_ONCE = 1000
 MADE_AT_ONCE = 500
 """Beside them, moves are to be heard."""
+ROOM_TOPICS = "game:"
 
 log = logging.getLogger("gamecluster.matchmaker")
 
@@ -38,15 +40,43 @@ class Backend(Protocol):
 
     def rows(self, table: str) -> Mapping[str, Fields]: ...
 
+    def staying(self) -> list[Incarnation]:
+        """Pods that are heard and are not about to go."""
+        ...
+
+
+class Kinds(Protocol):
+    """``rooms.RoomKinds``."""
+
+    def kind_of(self, room: str) -> str | None: ...
+
+    def copies(self, kind: str) -> int: ...
+
 
 class Matching:
-    """``wall_clock``: Unix seconds."""
+    """``wall_clock``: Unix seconds. ``url_of``: where clients reach a pod; None: nowhere of its own.
 
-    def __init__(self, backend: Backend, rules: type[Matchmaker], wall_clock: Callable[[], float]) -> None:
+    Raises ConfigurationError if matches are to be played in rooms that there is no class for.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        rules: type[Matchmaker],
+        wall_clock: Callable[[], float],
+        kinds: Kinds,
+        url_of: Callable[[Incarnation], str | None],
+    ) -> None:
         self._backend = backend
         self._rules = rules
         self._wall_clock = wall_clock
+        self._kinds, self._url_of = kinds, url_of
         self._tickets: dict[str, Ticket] = {}
+        room = _room_of(self._topic_of(_new_id()))
+        if room is not None and kinds.kind_of(room) is None:
+            raise ConfigurationError(
+                f"{rules.__name__}.match_topic is {rules.match_topic!r}, and no Room among the targets is for {room!r}"
+            )
 
     async def run(self) -> None:
         while True:
@@ -80,9 +110,30 @@ class Matching:
         return list(self._tickets.values())
 
     def _make(self, group: Sequence[Ticket]) -> Awaitable[Any]:
-        id = secrets.token_hex(8)
-        topic = self._rules.match_topic.replace("{match}", id)
-        return self._backend.ask("matchmaker", "match", {"id": id, "topic": topic, "tickets": [t.id for t in group]})
+        id = _new_id()
+        topic = self._topic_of(id)
+        match = {"id": id, "topic": topic, "tickets": [t.id for t in group], "room": self._room(topic)}
+        return self._backend.ask("matchmaker", "match", match)
+
+    def _room(self, topic: str) -> Fields | None:
+        """The one that a match on this topic is played in."""
+        room = _room_of(topic)
+        kind = self._kinds.kind_of(room) if room is not None else None
+        if kind is None:
+            return None
+        pods = {pod: self._url_of(pod) for pod in self._backend.staying()}
+        return {"id": room, "kind": kind, "copies": self._kinds.copies(kind), "pods": pods}
+
+    def _topic_of(self, match: str) -> str:
+        return self._rules.match_topic.replace("{match}", match)
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _room_of(topic: str) -> str | None:
+    return topic.removeprefix(ROOM_TOPICS) if topic.startswith(ROOM_TOPICS) else None
 
 
 def _ticket(id: str, row: Fields) -> Ticket:
