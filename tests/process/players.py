@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gamecluster.chaos.client import ANSWER_SECONDS, Payload, Refused, Socket
 from gamecluster.chaos.history import Acknowledged, Ledger, Snapshot, judge
-from gamecluster.chaos.players import Player, answered_after
+from gamecluster.chaos.players import RETRIABLE, Player, answer_of, answered_after
 
 __all__ = [
     "ANSWER_SECONDS",
+    "RETRIABLE",
     "Acknowledged",
     "Ledger",
     "Payload",
@@ -15,6 +16,7 @@ __all__ = [
     "Refused",
     "Snapshot",
     "Socket",
+    "answer_of",
     "answered_after",
     "judge",
 ]

@@ -154,7 +154,7 @@ class Player:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return await _answer(socket, self.topic, event, payload)
+                return await answer_of(socket, self.topic, event, payload)
             except Refused as refused:
                 if refused.reason not in RETRIABLE or time.monotonic() > deadline:
                     raise
@@ -199,7 +199,7 @@ class Player:
             )
 
 
-async def _answer(socket: Socket, topic: str, event: str, payload: Payload) -> Payload:
+async def answer_of(socket: Socket, topic: str, event: str, payload: Payload) -> Payload:
     """As ``socket.push``, but raises ConnectionError soon when the node hangs."""
     pushing = asyncio.create_task(socket.push(topic, event, payload))
     try:
