@@ -165,7 +165,7 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             placing = Placing(driver, mesh.questions, kinds, driver.rooms.machine.held, loop.time)
             background: list[Background] = [partial(sweep, driver), placing.run]
             if rules:
-                background.append(Matching(driver, rules, time.time).run)
+                background.append(Matching(driver, rules, time.time, kinds, node.url_of).run)
             short_way = partial(ShortWay, make_door(settings, hub))
             servers = _server(clients, settings, http=short_way), _server(admin, settings)
             parts = _Parts(driver, hub, mesh, pubsub, metrics, background, *servers)
