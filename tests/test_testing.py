@@ -42,7 +42,9 @@ class Dots(Game):
 
 
 @pytest.mark.parametrize(
-    ("guide", "fewest"), [(GUIDE, 6), (DOCS / "cluster.md", 1), (DOCS / "rooms.md", 4)], ids=lambda v: getattr(v, "name", "")
+    ("guide", "fewest"),
+    [(GUIDE, 6), (DOCS / "cluster.md", 1), (DOCS / "rooms.md", 4)],
+    ids=lambda v: getattr(v, "name", ""),
 )
 def test_every_example_of_a_guide_runs(guide: Path, fewest: int):
     text = guide.read_text()
