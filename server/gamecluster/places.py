@@ -49,6 +49,8 @@ class Places:
         self.live: Pods = frozenset()
         self.staying: Pods = frozenset()
         self.steps: dict[Step, dict[str, None]] = {step: {} for step in Step}
+        self.changes = 0
+        """Another number whenever anything may be another."""
         self.vanished: list[tuple[Incarnation, Incarnation]] = []
         """Holders, and who was joining a room of theirs and does no more."""
         self._players: dict[str, float] = {}
@@ -71,6 +73,7 @@ class Places:
         before = self.rooms.get(room)
         if before == placement:
             return
+        self.changes += 1
         if before is not None:
             self._forget(room, before)
             if placement is not None and placement.holder == before.holder:
@@ -84,7 +87,8 @@ class Places:
     def weigh(self, players: Mapping[str, float]) -> None:
         """How many there are in rooms. What is not told stays as it was."""
         for room, count in players.items():
-            if (placement := self.rooms.get(room)) is not None:
+            if (placement := self.rooms.get(room)) is not None and count != self._players.get(room, 0):
+                self.changes += 1
                 holder = self._holder_to_be(placement)
                 self._load[holder] += count - self._players.get(room, 0)
                 self._players[room] = count
@@ -94,6 +98,7 @@ class Places:
         seen = frozenset(live)
         stay = seen & frozenset(staying)
         if (seen, stay) != (self.live, self.staying):
+            self.changes += 1
             self.live, self.staying = seen, stay
             self._held, self._kept, self._load = {}, {}, {}
             self.steps = {step: {} for step in Step}

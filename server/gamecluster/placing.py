@@ -45,35 +45,36 @@ class Placer(Places):
         self._limits = limits or Limits()
         self._since: dict[str, tuple[Placement, float]] = {}
         self._shunned: dict[tuple[Incarnation, Incarnation], float] = {}
+        self._in_balance_at = -1
 
     def plan(self, now: float, balances: bool = True) -> list[Fields]:
         """Changes for ``rooms.place``. ``now``: monotonic seconds. ``balances`` False: not before what players there are is known."""
         self._note_shunned(now)
         draft = _Draft(self, self._limits, self._shunned)
-        for room in self._late(now):
-            draft.withdraw(room)
-        for room in self._due(Step.withdraw):
+        for room in (*self._late(now), *self._due(Step.withdraw)):
             draft.withdraw(room)
         for step in (Step.hand_over, Step.alone, Step.join, Step.surplus):
             self._take_step(step, draft)
         if balances and not draft.changes and not any(self.steps[step] for step in QUIET):
-            draft.balance()
+            self._balance(draft)
         return draft.changes
+
+    def _balance(self, draft: _Draft) -> None:
+        """Unless there was nothing to be done the last time, and nothing is different."""
+        if self.changes != self._in_balance_at:
+            draft.balance()
+            self._in_balance_at = -1 if draft.changes else self.changes
 
     def _take_step(self, step: Step, draft: _Draft) -> None:
         take = {Step.hand_over: draft.hand_over, Step.surplus: draft.thin_out}.get(step, draft.join)
         for room in self._due(step):
             if not draft.has_room_for(step):
                 return
-            if not take(room):
-                self._put_last(step, room)
+            if not take(room):  # the others first, then
+                self.steps[step][room] = self.steps[step].pop(room)
 
     def _due(self, step: Step) -> list[str]:
         return list(islice(self.steps[step], self._limits.changes))
-
-    def _put_last(self, step: Step, room: str) -> None:
-        rooms = self.steps[step]
-        rooms[room] = rooms.pop(room)
 
     def _late(self, now: float) -> list[str]:
         """What has been under way for too long: nobody is to try the same again soon."""
@@ -94,7 +95,9 @@ class Placer(Places):
         return late
 
     def _note_shunned(self, now: float) -> None:
-        self._shunned = {pair: until for pair, until in self._shunned.items() if now < until}
+        shunned = {pair: until for pair, until in self._shunned.items() if now < until}
+        self.changes += len(shunned) < len(self._shunned)
+        self._shunned = shunned
         for pair in self.vanished:
             self._shunned.setdefault(pair, now + SHUN_BRIEFLY_SECONDS)
         self.vanished.clear()
