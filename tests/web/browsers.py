@@ -115,9 +115,9 @@ def wait(met: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
 
 
 @contextmanager
-def elsewhere() -> Iterator[str]:
-    """The pages, served by a web server that has nothing to do with the cluster: its origin."""
-    handler = functools.partial(_Quiet, directory=str(WEB))
+def elsewhere(folder: Path = WEB) -> Iterator[str]:
+    """The pages of a folder, served by a web server that has nothing to do with the cluster: its origin."""
+    handler = functools.partial(_Quiet, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

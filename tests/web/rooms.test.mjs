@@ -313,8 +313,11 @@ test("with `follow: false` the page is told, and goes itself if it likes", async
   await until(() => said.length, "word of it");
   await ben.push("add", { amount: 1 });
   assert.deepEqual([ben.topic, told.migrated.length], ["game:town", 0]);
-  const room = await ben.migrate(said[0]);
-  assert.deepEqual([room.topic, ben.topic], ["game:forest", "game:town"]);
+  const besides = await ben.migrate({ topic: "game:cave" }, null);
+  assert.deepEqual([besides.topic, ben.topic], ["game:cave", "game:town"]);
+  besides.leave();
+  await ben.migrate(said[0]);
+  assert.deepEqual([ben.topic, ben.status.server], ["game:forest", "fake-1"]);
 });
 
 test("a room that has ended is not joined again", async (t) => {

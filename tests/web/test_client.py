@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,15 @@ SKETCH = f"{HERE / 'sketch.py'}:Sketch"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Cluster]:
     with harness.up(tmp_path_factory.mktemp("up"), harness.COUNTER, ROOM, SKETCH) as cluster:
+        harness.wait(cluster.healthy, "a healthy cluster")
+        yield cluster
+
+
+@pytest.fixture
+def zones(tmp_path: Path) -> Iterator[harness.Cluster]:
+    with harness.up(
+        tmp_path, harness.COUNTER, *(f"{HERE / 'zones.py'}:{name}" for name in ("Zone", "Duel", "Duels"))
+    ) as cluster:
         harness.wait(cluster.healthy, "a healthy cluster")
         yield cluster
 
@@ -46,6 +56,11 @@ def test_the_client_works_with_a_real_cluster_as_with_the_fake_one(cluster: harn
 
 def test_chat_with_history_on_a_real_cluster(cluster: harness.Cluster) -> None:
     run("chat.test.mjs", GAMECLUSTER_ORIGIN=f"http://127.0.0.1:{cluster.port}")
+
+
+def test_rooms_of_a_real_cluster(zones: harness.Cluster) -> None:
+    pids = {name: node["pid"] for name, node in zones.nodes().items()}
+    run("zones.test.mjs", GAMECLUSTER_ORIGIN=f"http://127.0.0.1:{zones.port}", GAMECLUSTER_PIDS=json.dumps(pids))
 
 
 def test_the_example_of_the_documentation_runs(cluster: harness.Cluster, tmp_path: Path) -> None:

@@ -122,11 +122,11 @@ export class Client {
   }
 
   /**
-   * Goes where a `match.migrate` says, as is done by itself with `follow`: `{url, topic}`. `room`: what is to go there; without it, the room on `topic`,
-   * or another one besides. Resolves with that room; rejected with a Refusal if it was not let in.
+   * Goes where a `match.migrate` says, as is done by itself with `follow`: `{url, topic}`. `room`: what is to go there; without it, the only room that is
+   * played. Null, or none is: another one besides. Resolves with the room; rejected with a Refusal if it was not let in.
    */
-  migrate({ url = null, topic }, room = null) {
-    return this.#migrations.ask(room, { url, topic });
+  migrate({ url = null, topic }, room = this.#onlyRoom()) {
+    return this.#migrations.ask(room ?? null, { url, topic });
   }
 
   /**

@@ -27,7 +27,7 @@ export async function findMatch(client, open, asked, signal) {
     const found = await untilFound(ticket, queue, told, (callback) => {
       wake = callback;
     });
-    const room = found.topic.startsWith(ROOM) ? await client.migrate(found) : null;
+    const room = found.topic.startsWith(ROOM) ? await client.migrate(found, null) : null;
     return { ...found, room };
   } finally {
     for (const end of ends) end();
