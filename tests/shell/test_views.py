@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gamecluster.core.messages import Op, Position, Tables
 from gamecluster.core.replication import apply
 from gamecluster.interest import Grid, seen
+from gamecluster.shell.patches import Merged
 from gamecluster.shell.views import Views
 
 PLAYERS = ["p0", "p1", "p2"]
@@ -99,6 +100,11 @@ class Stage:
         seq = since if ahead else self.pod.seq
         self.clients[self.numbers] = Copy(player, seq, self.shown(player, seq))
 
+    def turn(self, count: int) -> None:
+        self.commit(count)
+        self.deliver()
+        self.patch()
+
     def leave(self, index: int) -> None:
         if self.clients:
             number = sorted(self.clients)[index % len(self.clients)]
@@ -140,22 +146,21 @@ class Stage:
         client = self.clients[number]
         if number not in self.settled or event != "patch":
             return
-        touched = {op[:2] for ops in self.pod.history[self.told : self.at] for op in ops}
+        changes = Merged(op for ops in self.pod.history[self.told : self.at] for op in ops).ops()
+        touched = {op[:2] for op in changes}
         before, now = (rows_of(self.shown(client.player, seq)) for seq in (self.told, self.at))
         gridded = {grid.table for grid in self.grids}
         expected = (before ^ now) | (touched & (before | now)) | {row for row in touched if row[0] not in gridded}
         ops = json.loads(payload)["ops"]
         assert {(table, key) for table, key, _ in ops} == expected
-        for table, key in expected:
-            changes = [fields for t, k, fields in ops if (t, k) == (table, key)]
-            if table not in gridded:
-                continue
-            if (table, key) in now - before:
-                assert changes == [self.pod.states[self.at][table][key]]
-            elif (table, key) in before - now:
-                assert changes == [None]
+        for row in expected:
+            told = [op for op in ops if (op[0], op[1]) == row]
+            if row[0] in gridded and row in now - before:
+                assert told == [[*row, self.pod.states[self.at][row[0]][row[1]]]]
+            elif row[0] in gridded and row in before - now:
+                assert told == [[*row, None]]
             else:
-                assert len(changes) <= 2 and None not in changes[1:]
+                assert told == [list(op) for op in changes if op[:2] == row]
 
 
 def rows_of(tables: Tables) -> set[tuple[str, str]]:
@@ -166,53 +171,54 @@ def full(tables: Tables) -> Tables:
     return {table: rows for table, rows in tables.items() if rows}
 
 
-places = st.integers(-3, 3).map(lambda n: n * 7.5)
-keys = st.sampled_from([*PLAYERS, "k0", "k1", "k2"])
-new_rows = st.fixed_dictionaries({"x": places, "y": places, "hp": st.integers(0, 9)})
-some_fields = st.dictionaries(st.sampled_from(["x", "y"]), places, min_size=1) | st.fixed_dictionaries(
-    {"hp": st.integers(0, 9)}
-)
-changes = st.tuples(
-    st.sampled_from(["ships", "ships", "rocks", "eyes", "wins"]), keys, st.none() | some_fields | new_rows
-)
-histories = st.lists(st.lists(changes, max_size=4), min_size=1, max_size=25)
-actions = st.lists(
-    st.tuples(st.just("commit"), st.integers(1, 3))
-    | st.tuples(st.just("deliver"), st.integers(1, 3))
-    | st.tuples(st.just("patch"))
-    | st.tuples(st.just("join"), st.sampled_from(PLAYERS), st.sampled_from([0, 0, 0, 1, 2]))
-    | st.tuples(st.just("leave"), st.integers(0, 3))
-    | st.tuples(st.just("install"), st.integers(0, 3)),
-    max_size=40,
-)
-
-
 def whole(history: list[list[Op]]) -> list[list[Op]]:
-    """As a game says it: a row that is not there begins with all of its fields."""
+    """As a game says it: a row that is not there begins with all of its fields, and what is not there is not deleted."""
     there: set[tuple[str, str]] = set()
     made = []
     for ops in history:
         entry: list[Op] = []
         for table, key, fields in ops:
-            if fields is None and (table, key) not in there:
-                continue
-            if fields is not None and (table, key) not in there:
-                fields = {"x": 0.0, "y": 0.0, "hp": 0, **fields}
-            (there.discard if fields is None else there.add)((table, key))
-            entry.append((table, key, fields))
+            if fields is not None:
+                entry.append((table, key, fields if (table, key) in there else {"x": 0.0, "y": 0.0, "hp": 0, **fields}))
+                there.add((table, key))
+            elif (table, key) in there:
+                entry.append((table, key, None))
+                there.remove((table, key))
         made.append(entry)
     return made
 
 
+places = st.sampled_from([-25.0, -12.0, 0.0, 4.0, 12.0, 25.0])
+tables = st.sampled_from(["ships", "ships", "rocks", "eyes", "wins"])
+keys = st.sampled_from([*PLAYERS, "k0", "k1", "k2"])
+moved = st.fixed_dictionaries({}, optional={"x": places, "y": places, "hp": st.integers(0, 9)})
+placed = st.fixed_dictionaries({"x": places, "y": places})
+changes = st.tuples(tables, keys, st.one_of(moved, moved, moved, st.none()))
+beginnings = st.lists(st.tuples(tables, keys, placed), min_size=6, max_size=16)
+histories = st.tuples(beginnings, st.lists(st.lists(changes, min_size=1, max_size=6), min_size=4, max_size=14)).map(
+    lambda told: whole([told[0], *told[1]])
+)
+turns = st.tuples(st.just("turn"), st.integers(1, 3))
+joins = st.tuples(st.just("join"), st.sampled_from(PLAYERS), st.sampled_from([0, 0, 0, 1, 2]))
+others = st.one_of(
+    joins,
+    st.tuples(st.just("commit"), st.integers(1, 3)),
+    st.tuples(st.just("deliver"), st.just(1)),
+    st.tuples(st.just("patch")),
+    st.tuples(st.just("leave"), st.integers(0, 3)),
+    st.tuples(st.just("install"), st.integers(0, 2)),
+)
+actions = st.lists(st.one_of(turns, others, others), min_size=2, max_size=14)
+
+
 @hypothesis.settings(max_examples=300, deadline=None)
-@given(st.sampled_from(GRIDS), histories.map(whole), actions)
+@given(st.sampled_from(GRIDS), histories, st.lists(joins, max_size=3), actions)
 def test_every_copy_is_what_is_near_at_every_patch(
-    grids: tuple[Grid, ...], history: list[list[Op]], acts: list[tuple[str, int]]
+    grids: tuple[Grid, ...], history: list[list[Op]], first: list[tuple[str, str, int]], acts: list[tuple[str, int]]
 ) -> None:
     stage = Stage(grids, history)
-    for name, *arguments in acts:
+    stage.commit(1)
+    for name, *arguments in [*first, *acts]:
         getattr(stage, name)(*arguments)
-    stage.commit(99)
-    stage.deliver()
-    stage.deliver()
-    stage.patch()
+    for _ in range(2):
+        stage.turn(len(history))
