@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.process.harness import Cluster, until, up
+from tests.process.players import Payload
 from tests.process.room_players import NO_LIMITS, is_whole, marks, rooms_of, states, told
 from tests.process.room_players import ZONES as TARGET
 from tests.process.walkers import ZONES, Walker
@@ -82,8 +83,25 @@ async def all_walk(walkers: Sequence[Walker], steps: int = 3) -> None:
     try:
         await until(have, "all have walked", 20.0)
     except AssertionError:
-        stuck = [f"{walker}" for walker in walkers if walker.steps < wanted[walker.name]]
-        raise AssertionError(f"{len(stuck)} of {len(walkers)} do not get on: {stuck[:3]}") from None
+        stuck = [walker for walker in walkers if walker.steps < wanted[walker.name]]
+        said = [
+            f"{walker.name} after {walker.steps} steps: {await where(walker)} {walker.refusals[-2:]}"
+            for walker in stuck
+        ]
+        raise AssertionError(f"{len(stuck)} of {len(walkers)} do not get on: {said}") from None
+
+
+async def where(walker: Walker) -> list[Payload]:
+    """Each node's zones that it is shown to be in, with its steps."""
+    shown = [await states(url, ZONES) for url in walker.urls]
+    return [
+        {
+            zone: state["travellers"][walker.name]["steps"]
+            for zone, state in zones.items()
+            if walker.name in state["travellers"]
+        }
+        for zones in shown
+    ]
 
 
 def halts(walkers: Sequence[Walker], since: float) -> list[float]:

@@ -28,7 +28,7 @@ class Walker:
     refusals: list[str] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     _there: dict[str, int] = field(default_factory=dict)
-    """The zone that the traveller is shown to be in, with its steps."""
+    """The zones that the traveller is shown to be in, with its steps then: an earlier walk's may still be shown."""
     _numbers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ZONES, 0))
     _pending: tuple[str, str, Payload] | None = None
     """Zone, event and payload of what was not answered yet."""
@@ -51,9 +51,9 @@ class Walker:
         self._there.clear()
         for zone in ZONES:
             await self._join(socket, zone)
-        watching = asyncio.create_task(self._watch(socket))
+        watching, closed = asyncio.create_task(self._watch(socket)), asyncio.create_task(socket.closed())
         try:
-            while self._pending or not self._stopping:
+            while not closed.done() and (self._pending or not self._stopping):
                 self._pending = self._pending or self._next()
                 if self._pending:
                     await self._do(socket, *self._pending)
@@ -61,7 +61,8 @@ class Walker:
                 await asyncio.sleep(self.pace_seconds)
         finally:
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            closed.cancel()
+            await asyncio.gather(watching, closed, return_exceptions=True)
 
     async def _join(self, socket: Socket, zone: str) -> None:
         asked = {"player": self.name, "nonce": f"nonce of {self.name}"} | (
@@ -74,9 +75,10 @@ class Walker:
     def _next(self) -> tuple[str, str, Payload] | None:
         if not self.begun.is_set():
             return self._number(self.dice.choice(ZONES), "begin", {})
-        for zone in list(self._there):
-            return self._number(zone, "walk", {"to": self.dice.choice([other for other in ZONES if other != zone])})
-        return None
+        here = next((zone for zone, steps in self._there.items() if steps == self.steps), None)
+        if here is None:
+            return None
+        return self._number(here, "walk", {"to": self.dice.choice([zone for zone in ZONES if zone != here])})
 
     def _number(self, zone: str, event: str, payload: Payload) -> tuple[str, str, Payload]:
         self._numbers[zone] += 1
@@ -116,8 +118,6 @@ class Walker:
         if fields is None:
             self._there.pop(zone, None)
             return
-        steps = fields["steps"]
-        if steps > self.steps + bool(self._pending):
-            self.wrong.append(f"{self.name}: is in {zone} after {steps} steps, has made {self.steps}")
-        elif steps == self.steps and not self._pending:
-            self._there[zone] = steps
+        self._there[zone] = fields["steps"]
+        if fields["steps"] > self.steps + bool(self._pending):
+            self.wrong.append(f"{self.name}: is in {zone} after {fields['steps']} steps, has made {self.steps}")
