@@ -6,7 +6,7 @@
 //   await game.push("move", { dx: 1, dy: 0 });
 
 import { Channel, isNotNow, Listeners, Refusal } from "./channel.js";
-import { backoff, originOf, readServers, serverAt, Servers, Session } from "./connection.js";
+import { Connections } from "./connections.js";
 import { Identity } from "./identity.js";
 import { findMatch } from "./matching.js";
 import { Migrations } from "./migrations.js";
@@ -39,7 +39,6 @@ const DEFAULTS = {
   refreshMilliseconds: 30_000, // between looks at /servers
 };
 
-const STABLE_MILLISECONDS = 1000; // in the game for so long: earlier failures are forgotten
 const AGAIN_MILLISECONDS = 500; // at least, before a topic is joined once more on the same node
 
 /**
@@ -50,7 +49,7 @@ const AGAIN_MILLISECONDS = 500; // at least, before a topic is joined once more 
 export class Client {
   #options;
   #listeners = new Listeners();
-  #servers;
+  #connections;
   #identity;
   #channels = new Map();
   #played = new Set(); // channels of rooms
@@ -60,20 +59,13 @@ export class Client {
   #host;
   #migrations;
   #admitted = Promise.resolve(); // until there is a token, one room is joined after the other
-  #nextRef;
-  #session = null;
   #status = { status: "connecting", server: null, url: null, reason: null }; // without a game
-  #failures = 0;
-  #refreshedAt = 0;
   #isDone = false;
-  #wake = () => {};
   #noGame = () => {};
 
   constructor(options) {
     this.#options = { ...DEFAULTS, ...options };
-    let ref = 0;
-    this.#nextRef = () => String(++ref);
-    this.#servers = new Servers((options.servers ?? []).map(serverAt), options.random);
+    this.#connections = new Connections(this.#options, this.#makePage());
     this.#identity = new Identity(this.#options);
     this.#host = this.#makeHost();
     this.#migrations = new Migrations(this.#makePilot(), this.#options);
@@ -83,7 +75,7 @@ export class Client {
     /** The first join's response; rejected if it is refused for good. */
     this.joined = this.#game ? this.#game.joined : new Promise((_, reject) => { this.#noGame = reject; });
     this.joined.catch(() => {});
-    this.#run();
+    this.#connections.run();
   }
 
   /** `{table: {key: {field: value}}}` */
@@ -94,7 +86,7 @@ export class Client {
   /** `{status, server, url, reason}`; status: connecting, connected, joined, reconnecting, replaced, refused, ended, closed. */
   get status() { return this.#game?.status ?? this.#status; }
   /** `[{name, url}]` */
-  get servers() { return this.#servers.list; }
+  get servers() { return this.#connections.list; }
   /** How many moves have not been answered yet. */
   get unanswered() { return this.#game?.unanswered ?? 0; }
   /** What is played now: `game`, or `game:<room id>`; null: no game. */
@@ -167,83 +159,27 @@ export class Client {
     this.#end("closed", "left");
   }
 
-  // --- one connection after the other
+  // --- connections
 
-  async #run() {
-    await this.#refresh();
-    this.#servers.begin(this.#options.prefer);
-    while (!this.#isDone) {
-      const { server, end } = await this.#connectOnce();
-      if (this.#isDone) return;
-      if (end.code === 1000) this.#end("closed", end.reason);
-      else await this.#comeBack(server, end);
-    }
-  }
+  get #session() { return this.#connections.session; }
 
-  /** Until the connection is lost, and those that the client has moved to from there. */
-  async #connectOnce() {
-    const server = this.#servers.current;
-    if (!server) return { server: null, end: { reason: "no servers known", code: null, workedFor: 0 } };
-    this.#sayAll((room) => (room.isEmpty ? "connecting" : "reconnecting"), server);
-    this.#session = this.#dial(server, (session) => this.#opened(session));
-    for (let session = this.#session; ;) {
-      const end = await session.ended;
-      this.#lost(session);
-      const next = this.#isDone ? null : await session.successor;
-      if (!next) {
-        this.#session = null;
-        return { server: session.server, end };
-      }
-      session = next;
-    }
-  }
-
-  #dial(server, opened) {
-    const session = new Session(server, this.#options, this.#nextRef);
-    session.run({
-      opened: () => opened(session),
-      received: (frame) => this.#received(session, frame),
-      unanswered: (now) => Math.max(0, ...this.#roomsOn(session).map((room) => room.moves.unansweredFor(now))),
-      ticked: () => this.#ticked(session),
-      beaten: (milliseconds) => this.#beaten(session, milliseconds),
-    });
-    return session;
+  #makePage() {
+    return {
+      connecting: (server) => this.#sayAll((room) => (room.isEmpty ? "connecting" : "reconnecting"), server),
+      opened: (session) => this.#opened(session),
+      received: (session, frame) => this.#received(session, frame),
+      unanswered: (session, now) => Math.max(0, ...this.#roomsOn(session).map((room) => room.moves.unansweredFor(now))),
+      ticked: (session, now) => this.#ticked(session, now),
+      beaten: (session, milliseconds) => this.#beaten(session, milliseconds),
+      lost: (session) => this.#lost(session),
+      away: (server, reason) => this.#sayAll(() => "reconnecting", server, reason),
+      closed: (reason) => this.#end("closed", reason),
+    };
   }
 
   #lost(session) {
     for (const room of this.#rooms) room.lost(session);
     for (const channel of this.#channels.values()) channel.disconnected(session);
-  }
-
-  async #comeBack(server, end) {
-    this.#failures = end.workedFor >= STABLE_MILLISECONDS ? 1 : this.#failures + 1;
-    this.#servers.advance();
-    this.#sayAll(() => "reconnecting", server, end.reason);
-    if (this.#failures >= this.#servers.list.length) await this.#refresh();
-    await this.#sleep(backoff(this.#failures, this.#servers.list.length, this.#options.random));
-  }
-
-  #sleep(milliseconds) {
-    if (milliseconds === 0) return undefined;
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
-  async #refresh() {
-    this.#refreshedAt = performance.now();
-    if (this.#options.servers) return;
-    const origin = this.#options.origin ?? globalThis.location.origin;
-    const known = this.#servers.list.map((server) => originOf(server.url));
-    for (const source of new Set([origin, ...known])) {
-      const list = await readServers(source, this.#options.connectMilliseconds, this.#options.fetch);
-      if (list?.length) return void this.#servers.replace(list);
-    }
-    if (!known.length) this.#servers.replace([serverAt(`${origin.replace(/^http/, "ws")}/socket`)]);
   }
 
   #opened(session) {
@@ -262,14 +198,12 @@ export class Client {
     if (!this.#game) session.works();
   }
 
-  #ticked(session) {
-    const now = performance.now();
-    const { answerMilliseconds, patienceMilliseconds, refreshMilliseconds } = this.#options;
+  #ticked(session, now) {
+    const { answerMilliseconds, patienceMilliseconds } = this.#options;
     const isLate = this.#roomsOn(session).some((room) => room.moves.unansweredFor(now) > answerMilliseconds);
     if (isLate) session.lost("no answer");
     else if (this.#game?.session === session && this.#game.moves.stuckFor(now) > patienceMilliseconds) session.lost("no moves taken");
     for (const channel of this.#channels.values()) if (!this.#isPlayed(channel)) channel.expire(answerMilliseconds);
-    if (now - this.#refreshedAt > refreshMilliseconds) this.#refresh();
   }
 
   async #open(channel, session) {
@@ -347,7 +281,7 @@ export class Client {
     this.#rooms.add(room);
     room.begin(this.#session?.server);
     if (this.#session?.isOpen) this.#admit(room, this.#session);
-    else this.#wake();
+    else this.#connections.wake();
   }
 
   #roomOn(topic) {
@@ -380,8 +314,8 @@ export class Client {
       isDone: () => this.#isDone,
       roomOn: (topic) => this.#roomOn(topic),
       newRoom: (topic) => this.#newRoom(topic),
-      serverAt: (url) => this.#servers.at(url),
-      dial: (server, opened) => this.#dial(server, opened),
+      serverAt: (url) => this.#connections.at(url),
+      dial: (server, opened) => this.#connections.dial(server, opened),
       goOn: (session) => this.#goOn(session),
       isIdle: (session) => ![...this.#channels.values()].some((channel) => channel.waitsOn(session)),
       tell: (room, event, told) => {
@@ -393,8 +327,7 @@ export class Client {
 
   /** From now on on this session: what is not there yet joins there, and is left where it was only then. Resolves once all have tried. */
   async #goOn(session) {
-    this.#session = session;
-    this.#servers.use(session.server);
+    this.#connections.use(session);
     const channels = [...this.#channels.values()].filter((channel) => !this.#isPlayed(channel));
     const rooms = this.rooms.filter((room) => !room.isFinal && room.session !== session);
     await Promise.all([...channels.map((channel) => this.#open(channel, session)), ...rooms.map((room) => room.open(session))]);
@@ -420,7 +353,6 @@ export class Client {
     if (!this.#game) this.#say(status, this.#session?.server, reason);
     this.#noGame(new Refusal(reason));
     for (const channel of this.#channels.values()) channel.end(status);
-    this.#session?.close();
-    this.#wake();
+    this.#connections.end();
   }
 }
