@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from gamecluster import Entity, Game, Grid, Room, Table
+from gamecluster import Entity, Game, Grid, Player, Room, Table
 from gamecluster.checks import DefinitionError
 from gamecluster.interest import near, seen
+from gamecluster.testing import play
 
 
 class Ship(Entity):
@@ -149,3 +150,18 @@ def test_places_far_beyond_the_cells_that_a_float_can_count_are_seen_by_who_is_t
         grid = Grid("ships", cell, focus="ships")
         assert {"a", "b"} <= set(seen([grid], {"ships": rows}, "a")["ships"])
         assert len(near(grid.cell_of(rows["a"]), 1)) <= 9
+
+
+def test_in_a_test_one_asks_what_a_player_sees() -> None:
+    class Sea(Game):
+        ships: Table[Ship]
+        interest = Grid("ships", 10.0)
+
+        def join(self, player: Player) -> None:
+            self.ships[player.id] = Ship(x=100.0 * len(self.ships))
+
+    sea = play(Sea)
+    sea.join("ann")
+    sea.join("bob")
+    assert set(sea.tables["ships"]) == {"ann", "bob"}
+    assert set(sea.seen_by("ann")["ships"]) == {"ann"}

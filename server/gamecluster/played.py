@@ -14,6 +14,7 @@ from .checks import json_object
 from .cluster import ORIGIN, RuleCluster
 from .core.messages import Broadcast, Fields, Op, Tables
 from .game import Game, Outcome, Rejected, Runtime
+from .interest import seen
 from .room import Room, make_room
 from .services import Services
 from .services.outbox import OUT
@@ -46,6 +47,10 @@ class Play:
     def tables(self) -> Tables:
         """A copy of the state: ``{table: {key: {field: value}}}``."""
         return self._runtime.tables()
+
+    def seen_by(self, player: str) -> Tables:
+        """What of the state this player's clients are sent: all of it, if the game has no Grid."""
+        return seen(self._runtime.grids, self.tables, player)
 
     def join(self, player: str) -> Fields:
         if player in self.players:

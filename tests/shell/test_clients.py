@@ -17,6 +17,7 @@ from gamecluster import Channel, Rejected, on
 from gamecluster.core.effects import Answer, Deliver, DeliverPatch, DeliverState, Replace
 from gamecluster.core.events import ConnectionsCounted, PlayerJoined, PlayerLeft, PlayerMoved, Published
 from gamecluster.core.messages import Position
+from gamecluster.interest import Grid
 from gamecluster.phoenix.codec import Vsn
 from gamecluster.settings import Settings
 from gamecluster.shell.clients import Hub
@@ -73,6 +74,7 @@ class Stage:
         patch_rate: int = 0,
         rooms: Sequence[RoomClass] = (),
         url_of: UrlOf = lambda room: None,
+        grids: Sequence[Grid] = (),
         **settings: Any,
     ) -> None:
         """Of a game with one table: ``ships`` with ``x`` and ``y``."""
@@ -83,7 +85,7 @@ class Stage:
         made = Settings(node="arena-0", name="arena", **settings)
         fields = {"ships": ["x", "y"]}
         node = made, self.backend, [Room], self.tokens, self.metrics, self.clock
-        self.hub = Hub(*node, patch_rate, fields, rooms, url_of)
+        self.hub = Hub(*node, patch_rate, fields, rooms, url_of, grids)
 
     def client(self, vsn: Vsn = Vsn.V2, token: str | None = None) -> FakeClient:
         socket = FakeSocket(self.clock)

@@ -13,14 +13,16 @@ from typing import Protocol, TypeVar, assert_never
 from ..channel import Channel
 from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, EndRoom, PresenceChanged, Replace
 from ..core.events import ConnectionsCounted
+from ..interest import Grid
 from ..phoenix.codec import Message, ProtocolError, Vsn
 from ..phoenix.session import JoinRequested, LeftTopic, Output, Pushed, Send, Session
 from ..settings import Settings
 from .channel_topics import ChannelTopics
 from .compact import Schema
 from .connection import Backend, Bucket, Connection
-from .game_topic import GameTopic, Requests, Shared
+from .game_topic import Requests, Shared
 from .game_topics import GameTopics, RoomClass, UrlOf
+from .grid_topic import make_topic
 from .joins import Tokens
 from .metrics import Metrics
 from .outbox import ClientSocket, Flusher, Outbox, binary_frame, text_frame
@@ -43,7 +45,8 @@ class Clock(PatchClock, Protocol):
 
 class Hub:
     """All is called on the event loop. ``drain`` and lost sockets apart, no client can affect another. ``patch_rate``: the game's;
-    ``fields``: of its tables, by their names. ``rooms``: their classes; ``url_of``: where the pod is that holds one."""
+    ``fields``: of its tables, by their names. ``rooms``: their classes; ``url_of``: where the pod is that holds one;
+    ``grids``: the game's."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Hub:
         fields: Mapping[str, Sequence[str]] | None = None,
         rooms: Sequence[RoomClass] = (),
         url_of: UrlOf = lambda room: None,
+        grids: Sequence[Grid] = (),
     ) -> None:
         self._rate = settings.limit_messages_per_second
         self._limit = settings.limit_connections
@@ -69,7 +73,7 @@ class Hub:
         self._idle = TimerWheel()
         self._topics = Topics(self._flusher, self._drop_number)
         shared = Shared(backend, self._topics, tokens, metrics, self._perform, clock, Requests(), {})
-        game = GameTopic(shared, "", backend, patch_rate, Schema(fields or {}))
+        game = make_topic(shared, "", backend, patch_rate, Schema(fields or {}), grids)
         self._games = GameTopics(shared, game, rooms, url_of)
         self._presence = Presence(backend, self._topics, self._perform, self._count_sent)
         self._channels = ChannelTopics(channels, backend, self._topics, tokens, self._presence, self._perform)

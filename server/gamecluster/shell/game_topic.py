@@ -230,16 +230,18 @@ class GameTopic:
 
     def _welcome(self, connection: Connection, waiting: Waiting, response: Fields) -> None:
         player = connection.players[waiting.channel]
-        missed = self._game.since(waiting.since if response.get("resumed") else None)
         answer = {name: value for name, value in response.items() if name != "stay"} | {
             "player": player,
             "token": self._tokens.sign(player, response["stay"]),
-            **missed,
+            **self._enter(connection, waiting, waiting.since if response.get("resumed") else None),
         }
-        if waiting.compact:
-            answer["schema"] = self._schema.told
-        self._topics.subscribe(self.topic, connection, Position(missed["epoch"], missed["seq"]), waiting.compact)
         self._perform(connection, connection.session.accept_join(waiting.channel, answer))
+
+    def _enter(self, connection: Connection, waiting: Waiting, since: Position | None) -> Fields:
+        """It is on the topic from now on. What it is to know of the game."""
+        missed = self._game.since(since)
+        self._topics.subscribe(self.topic, connection, Position(missed["epoch"], missed["seq"]), waiting.compact)
+        return missed | {"schema": self._schema.told} if waiting.compact else missed
 
     def _refuse_join(self, connection: Connection, channel: int, response: Fields) -> None:
         self._forget(connection, channel)

@@ -23,6 +23,7 @@ from ..core.authority import PLAYERS
 from ..core.effects import Answer, Deliver, DeliverPatch, DeliverState, EndRoom, Replace
 from ..core.messages import Fields
 from ..entity import Entity
+from ..interest import Grid
 from ..phoenix.codec import encode_json
 from ..phoenix.session import JoinRequested
 from ..services.outbox import ID
@@ -30,6 +31,7 @@ from ..services.placements import TABLE as ROOMS
 from .compact import Schema
 from .connection import Connection
 from .game_topic import GAME, GameTopic, Shared
+from .grid_topic import make_topic
 from .joins import GameJoin, Unwelcome
 
 MIGRATE = "match.migrate"
@@ -48,6 +50,9 @@ class RoomClass(Protocol):
 
     @property
     def _tables(self) -> Mapping[str, type[Entity]]: ...
+
+    @property
+    def _grids(self) -> Sequence[Grid]: ...
 
     def matches(self, room: str, /) -> bool:
         """It serves this id."""
@@ -145,12 +150,13 @@ class GameTopics:
         room = room_of(topic)
         kind = self._kind_of(room)
         assert room is not None and kind is not None, "the session asks for topics that are served only"
-        game = GameTopic(
+        game = make_topic(
             self._shared,
             room,
             self._shared.backend.room(room),
             kind.room_class.patch_rate,
             kind.schema,
+            kind.room_class._grids,
             partial(self._admit, room),
             self._emptied,
         )

@@ -152,6 +152,7 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
                 fields,
                 targets.rooms,
                 driver.url_of_room,
+                runtime.grids if runtime else (),
             )
             mesh = Mesh(settings, me, driver.dispatch)
             pubsub = open_pubsub(settings, me, mesh, driver.decide, hub.deliver, metrics)

@@ -104,6 +104,19 @@ class Topics:
                 self._drop(number)
         return count
 
+    def tell(self, topic: str, event: str, payload: bytes, connections: Iterable[Connection]) -> int:
+        """Sends JSON to these alone, who are on ``topic``; framed once per serializer. Says to how many."""
+        frames: dict[Vsn, bytes] = {}
+        count = 0
+        for connection in connections:
+            vsn = connection.session.vsn
+            if (frame := frames.get(vsn)) is None:
+                frame = frames[vsn] = _framed(vsn, topic, event, payload, binary=False)
+            count += 1
+            if not connection.outbox.send(frame):
+                self._drop(connection.number)
+        return count
+
     def cannot_send(self, topic: str, why: str) -> None:
         """Says so once in the log; more of it would only repeat that."""
         level = logging.DEBUG if self._has_warned else logging.WARNING

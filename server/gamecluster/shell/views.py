@@ -49,7 +49,8 @@ class Views(Generic[Who]):
     def __init__(self, grids: Sequence[Grid], game: Game) -> None:
         self._game = game
         self._grids = grids
-        self._at = Position(0, 0)
+        self.at = Position(0, 0)
+        """Up to where what was committed has been added."""
         self._cells = {grid.table: Cells(grid) for grid in grids}
         self._focuses = {grid.focus for grid in grids}
         self._lookouts: Tables = {table: {} for table in self._focuses - self._cells.keys()}
@@ -96,7 +97,7 @@ class Views(Generic[Who]):
 
     def load(self) -> None:
         """All may be different."""
-        self._at, tables = self._game.position(), self._game.visible_tables()
+        self.at, tables = self._game.position(), self._game.visible_tables()
         for table, cells in self._cells.items():
             cells.load(tables.get(table, {}))
         for table in self._lookouts:
@@ -106,9 +107,9 @@ class Views(Generic[Who]):
 
     def add(self, position: Position, ops: Iterable[Op]) -> None:
         """Has been committed, up to ``position``."""
-        if position <= self._at or not self._viewers:
+        if position <= self.at or not self._viewers:
             return
-        self._at = position
+        self.at = position
         rest: list[Op] = []
         for op in ops:
             table, key, _ = op
@@ -139,7 +140,7 @@ class Views(Generic[Who]):
     def states(self) -> list[Sent[Who]]:
         """All that each client sees; after ``load``."""
         for who, viewer in self._viewers.items():
-            if viewer.since <= self._at:
+            if viewer.since <= self.at:
                 self._settle(who, self._spot(viewer.player))
             else:
                 viewer.known = None
@@ -163,10 +164,10 @@ class Views(Generic[Who]):
     def _first(self, who: Who, rest: bytes, steps: list[Step]) -> Iterator[Sent[Who]]:
         """For one who has just joined."""
         viewer = self._viewers[who]
-        if self._at < viewer.since:
+        if self.at < viewer.since:
             return
         self._settle(who, spot := self._spot(viewer.player))
-        if self._at == viewer.since:
+        if self.at == viewer.since:
             return
         if viewer.known is None:
             yield self._state(spot, [who])
@@ -202,14 +203,14 @@ class Views(Generic[Who]):
 
     def _patch(self, fragments: Iterable[bytes], clients: list[Who]) -> Iterator[Sent[Who]]:
         if ops := b",".join(filter(None, fragments)):
-            at = self._at
+            at = self.at
             yield "patch", b'{"epoch":%d,"seq":%d,"ops":[%b]}' % (at.epoch, at.seq, ops), clients
 
     def _state(self, spot: Spot, clients: list[Who]) -> Sent[Who]:
         shown = dict(self._game.visible_tables())
         for (table, cells), cell in zip(self._cells.items(), spot, strict=True):
             shown[table] = cells.rows(cell)
-        return "state", encode_json({"epoch": self._at.epoch, "seq": self._at.seq, "state": shown}), clients
+        return "state", encode_json({"epoch": self.at.epoch, "seq": self.at.seq, "state": shown}), clients
 
 
 def _catching_up(table: str, step: Step, known: set[str], rows: Mapping[str, Fields]) -> Iterator[Op]:
