@@ -54,7 +54,7 @@ class FakeGame:
         self.epoch, self.seq, self.stays = 1, 0, 0
         self.state: dict[str, dict[str, Fields]] = {"totals": {}, "ships": {}}
         self.players: dict[str, Player] = {}
-        self.applied: list[tuple[str, int | None]] = []
+        self.applied: list[tuple[str, int | None, Any]] = []
         self.history: list[tuple[int, int, list[Any]]] = []
         self.welcomes: list[str] = []
 
@@ -117,7 +117,7 @@ class FakeGame:
                 client.send([None, None, self.topic, "boom", {"by": name}])
         else:
             return {"refused": "too fast" if event == "move" else "unknown event"}
-        self.applied.append((name, payload.get("n")))
+        self.applied.append((name, payload.get("n"), payload.get("id")))
         return {"epoch": self.epoch, "seq": self.seq}
 
     def change(self, ops: list[Any]) -> None:

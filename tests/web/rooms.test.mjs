@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fakeCluster, isJoined, joined, until } from "./support.mjs";
+import { fakeCluster, isJoined, joined, seeded, until } from "./support.mjs";
 
 const say = (cluster, topic, event, payload) => cluster.command({ do: "say", topic, event, payload });
 const migrate = (cluster, from, topic, node = null) => say(cluster, from, "match.migrate", { topic, url: node === null ? null : cluster.nodes[node].url });
@@ -302,6 +302,57 @@ test("there and back again, many times, in a hurry: each move is applied once, w
   const look = await cluster.look();
   assert.equal(look.rooms["game:town"].applied.length + look.rooms["game:forest"].applied.length, moves.length);
   assert.equal(told.migrated.length, 12);
+  await until(async () => (await cluster.look()).clients.reduce((sum, clients) => sum + clients) === 1, "one socket");
+});
+
+test("whatever is lost on the way, no move is applied twice, none that was answered is lost, and one connection is left", async (t) => {
+  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+  t.diagnostic(`seed ${seed}`);
+  const random = seeded(seed);
+  const any = (list) => list[Math.floor(random() * list.length)];
+  const { cluster, ben } = await livesInTown(t, { connectMilliseconds: 300, joinMilliseconds: 500, leaveMilliseconds: 500 });
+  const outcomes = { ok: 0, unknown: 0 };
+  const answered = [];
+  const moves = [];
+  const push = () => {
+    const id = moves.length;
+    const done = () => {
+      outcomes.ok += 1;
+      answered.push(id);
+    };
+    moves.push(ben.push("add", { amount: 1, id }).then(done, ({ reason }) => { outcomes[reason] += 1; }));
+  };
+  const goings = [];
+  const deeds = [
+    () => goings.push(ben.migrate({ topic: any(["game:town", "game:forest", "game:cave"]), url: any(cluster.nodes).url }).catch(() => {})),
+    async () => {
+      const node = any([0, 1, 2]);
+      await cluster.node(node, "die");
+      await cluster.node(node, "start");
+    },
+    () => cluster.node(any([0, 1, 2]), "close", { code: 1012 }),
+    async () => {
+      const node = any([0, 1, 2]);
+      await cluster.node(node, "refusal_of_moves", { value: "no leader" });
+      await cluster.node(node, "refusals_of_moves", { value: 3 });
+    },
+    () => cluster.node(any([0, 1, 2]), "late", { value: any([0, 0.01]) }),
+  ];
+  for (let step = 0; step < 60; step += 1) {
+    for (let k = 0; k < 3 && ben.unanswered < 40; k += 1) push();
+    await any(deeds)();
+    await new Promise((resolve) => setTimeout(resolve, 30 * random()));
+  }
+  await Promise.all([...goings, ...moves]);
+  await until(() => isJoined(ben), "joined");
+  push();
+  await Promise.all(moves);
+  const look = await cluster.look();
+  const applied = Object.values(look.rooms).flatMap((room) => room.applied.map(([, , id]) => id));
+  const label = `seed ${seed}: ${applied.length} applied, ${JSON.stringify(outcomes)}`;
+  assert.equal(outcomes.ok + outcomes.unknown, moves.length, label);
+  assert.equal(new Set(applied).size, applied.length, label);
+  assert.ok(answered.every((id) => applied.includes(id)), label);
   await until(async () => (await cluster.look()).clients.reduce((sum, clients) => sum + clients) === 1, "one socket");
 });
 
