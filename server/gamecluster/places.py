@@ -111,6 +111,11 @@ class Places:
         """Others that have a part in a room."""
         return {pod for pod in (*self._held, *self._kept) if pod not in live}
 
+    @property
+    def is_busy(self) -> bool:
+        """Something is being copied, or handed over."""
+        return bool(self.steps[Step.joining] or self.steps[Step.moving])
+
     def held(self, pod: Incarnation) -> Collection[str]:
         return self._held.get(pod, {}).keys()
 

@@ -31,7 +31,7 @@ QUIET = (Step.withdraw, Step.joining, Step.hand_over, Step.surplus)
 class Limits(Struct, frozen=True):
     """At a time. ``tolerance``: part of its share by which a pod may hold more or less."""
 
-    joins: int = 50
+    joins: int = 100
     hand_overs: int = 20
     changes: int = 200
     tolerance: float = 0.1

@@ -18,7 +18,8 @@ from ..services.placements import TABLE
 from ..services.rooms import placement_of
 from .questions import Then
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS, SOON_SECONDS = 0.05, 0.02
+"""Between two looks; where something is under way."""
 PLAYERS_SECONDS = 1.0
 """How often pods are asked for them, and how long they may take."""
 OPENED_AT_ONCE = 100
@@ -89,7 +90,7 @@ class Placing:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(SOON_SECONDS if self._placer.is_busy else LOOK_SECONDS)
             if not self._pod.is_leader:
                 self._reset()
                 continue
