@@ -56,6 +56,9 @@ class Room(Game):
     """After so long without a player a room ends; a declared one never."""
     ticks_when_empty: ClassVar[bool] = False
     """Whether ``tick`` runs in a room without a player."""
+    keep_seconds: ClassVar[float | None] = None
+    """So long after a change the GameState is given a copy, and with it the cluster's storage: a room whose pods were all lost, or put
+    to sleep, goes on from there. None: it begins anew."""
     room: str
     """Its id."""
     invited: tuple[str, ...]
@@ -125,6 +128,10 @@ def _check_class(cls: type[Room]) -> None:
         raise DefinitionError(f"{who}.copies: expected an int from 1 to {MOST_COPIES} (pods), got {cls.copies!r}")
     if type(cls.empty_seconds) not in (int, float) or not 0 <= cls.empty_seconds < float("inf"):
         raise DefinitionError(f"{who}.empty_seconds: expected 0 or more seconds, got {cls.empty_seconds!r}")
+    if cls.keep_seconds is not None and not (
+        type(cls.keep_seconds) in (int, float) and 1 <= cls.keep_seconds < float("inf")
+    ):
+        raise DefinitionError(f"{who}.keep_seconds: expected 1 or more seconds, or None, got {cls.keep_seconds!r}")
     for name in "on_demand", "ticks_when_empty":
         if not isinstance(getattr(cls, name), bool):
             raise DefinitionError(f"{who}.{name}: expected True or False, got {getattr(cls, name)!r}")

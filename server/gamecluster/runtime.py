@@ -184,6 +184,11 @@ class RoomRuntime(Runtime):
         return None if self._outbox.room in self._room_class.declared else self._room_class.empty_seconds
 
     @property
+    def keep_seconds(self) -> float | None:
+        """So long after a change a copy is to be kept; None: none is."""
+        return self._room_class.keep_seconds
+
+    @property
     def ticks_when_empty(self) -> bool:
         return self._room_class.ticks_when_empty
 

@@ -16,7 +16,7 @@ from gamecluster.core.messages import Fields, Incarnation, Placement
 from gamecluster.core.replication import apply
 from gamecluster.rules import Outcome, Rejected
 from gamecluster.services import Services
-from gamecluster.services.rooms import LEAP, ROOMS_AT_MOST, placement_of
+from gamecluster.services.rooms import KEPT_BYTES_AT_MOST, LEAP, ROOMS_AT_MOST, placement_of
 
 A, B, C, D = (Incarnation(f"arena-{n}_u{n}_1") for n in range(4))
 
@@ -201,6 +201,23 @@ def add(stage: Stage, n: int, amount: int = 1, origin: Incarnation = A, **more: 
     call: Fields = {"service": "singletons", "verb": "call", "args": {"name": "count", "event": "add"}}
     call["args"]["payload"] = payload
     return stage.ask(origin, "deliver", **{"id": "r", "n": n, **call, **more})
+
+
+def test_a_lost_room_goes_on_from_the_copy_that_was_kept_with_no_call_run_twice(stage: Stage) -> None:
+    stage.open("r", A, B)
+    copy: Fields = {"id": "r", "epoch": 1, "seq": 5, "tables": {"sums": {"ann": {"value": 3}}}}
+    assert stage.ask(B, "keep", **copy)["reason"] == stage.ask(A, "keep", **copy | {"epoch": 0})["reason"] == "stale"
+    big = {"sums": {"ann": {"value": "x" * KEPT_BYTES_AT_MOST}}}
+    assert stage.ask(A, "keep", **copy | {"tables": big})["reason"] == "too large" and "$kept" not in stage.tables
+    assert stage.ask(A, "keep", **copy) == stage.ask(A, "keep", **copy) == {}
+    stage.ask(A, "deliver", id="r", n=7, service="rooms", verb="hold", args={})
+    stage.gone(A, B)
+    assert stage.at("r") is None
+    assert stage.tables["$kept"]["r"] == {"epoch": 1, "seq": 5, "tables": copy["tables"], "done": 7}
+    stage.open("r", C)
+    assert stage.tables["$rooms"]["r"]["done"] == 7
+    stage.ask(C, "end", id="r", epoch=stage.tables["$rooms"]["r"]["epoch"])
+    assert "$kept" not in stage.tables, "it is over, not lost"
 
 
 def test_calls_of_a_room_are_run_once(stage: Stage) -> None:

@@ -25,6 +25,7 @@ class FakeDriver:
         self.shown = VIEW
         self.events: list[Event] = []
         self.rooms: dict[str, Fields] = {}
+        self.kept: dict[str, Fields] = {}
 
     def dispatch(self, event: Event) -> None:
         self.events.append(event)
@@ -39,7 +40,9 @@ class FakeDriver:
         return {"guards": [("arena-1", "ann"), ("arena-2", "bob")], "made": []}
 
     def rows(self, table: str) -> dict[str, Fields]:
-        return {"$names": {"npc:7": {"pod": "arena-1_uid_2", "id": "1"}}, "$rooms": self.rooms}[table]
+        return {"$names": {"npc:7": {"pod": "arena-1_uid_2", "id": "1"}}, "$rooms": self.rooms, "$kept": self.kept}[
+            table
+        ]
 
     def players_in(self, room: str) -> int | None:
         return {"duel-1": 2}.get(room)
@@ -113,12 +116,11 @@ def room(holder: str, *backups: str, epoch: int = 1) -> Fields:
 
 async def test_rooms_are_shown_with_where_they_are_and_with_the_players_that_are_known_here(admin: Admin) -> None:
     admin.driver.rooms = {"duel-1": room("arena-2_u_1", "arena-0_u_1"), "duel-2": room("arena-0_u_1", epoch=4)}
-    assert (await admin.http.get("/rooms")).json() == {
-        "rooms": {
-            "duel-1": {"kind": "Duel", "node": "arena-2", "backups": ["arena-0"], "epoch": 1, "players": 2},
-            "duel-2": {"kind": "Duel", "node": "arena-0", "backups": [], "epoch": 4, "players": None},
-        }
-    }
+    admin.driver.kept = {"duel-2": {"epoch": 3, "seq": 40, "tables": {}, "done": 0}}
+    one: Fields = {"kind": "Duel", "node": "arena-2", "backups": ["arena-0"], "epoch": 1, "players": 2, "kept": None}
+    other = {"kind": "Duel", "node": "arena-0", "backups": [], "epoch": 4, "players": None}
+    kept = {"kept": {"epoch": 3, "seq": 40}}
+    assert (await admin.http.get("/rooms")).json() == {"rooms": {"duel-1": one, "duel-2": other | kept}}
 
 
 async def test_rooms_are_counted_by_node(admin: Admin) -> None:

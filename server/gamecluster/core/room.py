@@ -23,8 +23,7 @@ moment on at which it knows the row, it acknowledges nothing of the former holde
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -55,6 +54,7 @@ from .messages import (
     Move,
     Op,
     Placement,
+    Position,
     Promise,
     Promised,
     Refused,
@@ -65,19 +65,19 @@ from .messages import (
     Watch,
     name_of,
 )
-from .replication import Log, Outgoing, Replication
+from .replication import START, Log, Outgoing, Replication
 from .seats import Seats
 from .seen import Seen
 
 HISTORY = 256
 """Committed entries that a room keeps for copies that fall behind."""
-HELD_REQUESTS = 1000
 GONE_SECONDS = 2.0
 """After which the clients of a silent pod count as disconnected."""
 AGAIN_SECONDS = 0.25
 """Until what was not answered is asked again."""
 FREEZE_SECONDS = 0.5
 """How long a room that moves takes nothing; then it goes on where it is, and tries again later."""
+LEAP = 1_000_000
 OUT, ROOM = "$out", "$room"
 """What the room has sent and nobody has confirmed yet; what the room knows of itself."""
 NOT_FINAL = frozenset({"no leader", "unknown", "overloaded", "stale"})
@@ -85,10 +85,13 @@ NOT_FINAL = frozenset({"no leader", "unknown", "overloaded", "stale"})
 
 
 class Rules(GameRules, Protocol):
-    """``empty_seconds``: the room ends when nobody was in it for so long; None: never."""
+    """``empty_seconds``: the room ends when nobody was in it for so long; None: never. ``keep_seconds``: so long after a change the
+    GameState is given a copy, from which the room goes on when all others are lost; None: it is given none."""
 
     @property
     def empty_seconds(self) -> float | None: ...
+    @property
+    def keep_seconds(self) -> float | None: ...
     @property
     def ticks_when_empty(self) -> bool: ...
 
@@ -103,12 +106,20 @@ class Host(Protocol):
     """Their numbers, of all rooms: a room that was forgotten here must not ask anew under numbers that its log knows."""
 
     def make(self, room: str, placement: Placement) -> tuple[Rules, GameServices | None] | None: ...
+    def kept(self, room: str) -> Tables | None:
+        """What the GameState has of it."""
+        ...
+
     def authority(self, rules: Rules | None, services: GameServices | None) -> Authority: ...
     def do(self, effect: do.RoomEffect) -> None: ...
     def flush_soon(self, room: Room) -> None: ...
     def wake(self, room: Room, when: float) -> None: ...
     def call(self, verb: str, args: Fields) -> None:
         """Of the service of rooms; what becomes of it is seen in the row."""
+        ...
+
+    def keep(self, room: Room, epoch: int, then: Callable[[bool], None]) -> None:
+        """Gives the GameState a copy."""
         ...
 
     def post(self, room: Room, n: int, letter: Fields) -> None:
@@ -143,7 +154,6 @@ class Room:
         self._rules: Rules | None = None
         self._forwarding: Forwarding | None = None
         self._seats: Seats | None = None
-        self._held: deque[tuple[Incarnation, Forward]] = deque()
         self._seen: dict[Incarnation, Seen] = {}
         self._seen_epoch = 0
         self._watchers: set[Incarnation] = set()
@@ -158,6 +168,7 @@ class Room:
         self._moves_at = -inf
         self._asked_at = -inf
         self._empty_since: float | None = None
+        self._keep_at: float | None = None
         self._ticked_at = host.now
         self._checked_for_gone = False
         self._is_over = self._is_committing = False
@@ -245,7 +256,9 @@ class Room:
         replication.lead(placement.epoch)
         self._seen, self._seen_epoch = {}, placement.epoch
         self._watchers, self._keeping, self._silent_since, self._posts = set(), {}, {}, {}
-        self._frozen_until, self._empty_since, self._checked_for_gone = -inf, None, False
+        self._frozen_until, self._empty_since, self._keep_at, self._checked_for_gone = -inf, None, None, False
+        if self.log.last == START and (kept := host.kept(self.id)) is not None:
+            self.log.install(Position(placement.epoch, 0), _leapt(kept))
         made = host.make(self.id, placement)
         self._rules, services = made or (None, None)
         self._authority = host.authority(self._rules, services)
@@ -265,9 +278,6 @@ class Room:
         self._authority = self._rules = None
         self._replication.stop_leading()
         self._posts.clear()
-        while self._held:
-            peer, message = self._held.popleft()
-            self._send(peer, Bounce(message.epoch, message.request))
 
     def _end(self) -> None:
         """There is no such room any more."""
@@ -511,12 +521,8 @@ class Room:
             return
         if not self._seen.setdefault(peer, Seen()).is_new(message.request):
             return
-        if message.epoch != self._replication.epoch or self._is_frozen:
-            self._send(peer, Bounce(message.epoch, message.request))
-        elif self._is_taking and not self._held:
+        if message.epoch == self._replication.epoch and self._is_taking:
             self._run(peer, message)
-        elif len(self._held) < HELD_REQUESTS:
-            self._held.append((peer, message))
         else:
             self._send(peer, Bounce(message.epoch, message.request))
 
@@ -580,6 +586,7 @@ class Room:
                 self.log.trim()
             self._deliver(committed)
             self._note_empty()
+            self._note_change()
         self._is_committing = False
 
     def _committable(self) -> list[Entry]:
@@ -600,8 +607,6 @@ class Room:
             if is_awake and (ticked := authority.tick(host.now)) is not None:
                 self._append(ticked)
             self._disconnect_gone(authority)
-            while self._held:
-                self._run(*self._held.popleft())
         self._commit()
         self._post()
         if self._again_at <= host.now:
@@ -671,14 +676,36 @@ class Room:
             self._empty_since = now
             self._host.wake(self, now + rules.empty_seconds)
 
+    def _note_change(self) -> None:
+        """Sees to it that the GameState is given a copy in time."""
+        if self._rules is not None and self._rules.keep_seconds is not None and self._keep_at is None:
+            self._keep_at = self._host.now + self._rules.keep_seconds
+            self._host.wake(self, self._keep_at)
+
     def woken(self) -> None:
-        """Nobody may have been in it for long enough."""
+        """Something of what was noted may be due."""
+        if self._keep_at is not None and self._host.now >= self._keep_at:
+            self.keep()
         rules, since = self._rules, self._empty_since
-        if rules is None or since is None or rules.empty_seconds is None or not self._is_taking:
+        if rules is None or since is None or rules.empty_seconds is None or self._is_over:
             return
-        if self._host.now - since >= rules.empty_seconds and not self._is_over:
+        if not self._is_taking:
+            self._host.wake(self, self._host.now + FREEZE_SECONDS)
+        elif self._host.now - since >= rules.empty_seconds:
             self._run(self._host.me, Forward(self._replication.epoch, 0, Call("outbox", "end", {"why": "empty"})))
             self._manage()
+
+    def keep(self) -> None:
+        """Gives the GameState a copy, if what it has is older."""
+        if self._keep_at is None or self.placement is None or not self.is_holder:
+            return
+        self._keep_at = None
+
+        def then(ok: bool) -> None:
+            if not ok and self.is_holder:
+                self._note_change()
+
+        self._host.keep(self, self.placement.epoch, then)
 
     # --- what the room has sent
 
@@ -776,6 +803,14 @@ class Room:
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         for request, response in refusals:
             self._host.answer(request, False, response)
+
+
+def _leapt(kept: Tables) -> Tables:
+    """What the room sent after it was kept has numbers that must not come again."""
+    outbox = kept.get(ROOM, {}).get("outbox")
+    if outbox is None:
+        return kept
+    return {**kept, ROOM: {**kept[ROOM], "outbox": {**outbox, "n": outbox["n"] + LEAP}}}
 
 
 def _room_message(body: Message) -> RoomMessage:

@@ -19,7 +19,7 @@ from . import effects as do
 from . import events as happened
 from .authority import Authority
 from .authority import Services as GameServices
-from .effects import RoomEffect
+from .effects import Level, RoomEffect
 from .events import RoomEvent
 from .messages import Call, Fields, Incarnation, JoinGame, LeaveGame, Move, Placement, Position, Request, Tables
 from .replication import Log
@@ -29,6 +29,7 @@ OPEN_AGAIN_SECONDS = 0.25
 SIGN_SECONDS = 0.4
 SWEEP_SECONDS = 1.0
 NOWHERE = Position(0, 0)
+KEPT_NO_MORE = frozenset({"stale", "unknown room", "too large"})
 
 
 class Kinds(Protocol):
@@ -81,8 +82,11 @@ class Rooms:
         tenure: Tenure,
         now: float,
         config: RoomsConfig = RoomsConfig(),
+        kept: Callable[[str], Tables | None] = lambda room: None,
     ) -> None:
+        """``kept``: what the GameState has of a room, as far as this pod knows."""
         self.me = me
+        self.kept = kept
         self.now = now
         self.suspect_after = config.suspect_after
         self.requests: Iterator[int] = count(1)
@@ -167,8 +171,9 @@ class Rooms:
             case happened.ServiceAnswered(request, ok, response):
                 if (then := self._calls.pop(request, None)) is not None:
                     then(ok, response)
-            case happened.DrainRequested():
-                pass  # the leader sees to it that the rooms go elsewhere
+            case happened.DrainRequested():  # the leader sees to it that the rooms go elsewhere, if there is a pod
+                for id in self._held & self._rooms.keys():
+                    self._touch(id).keep()
         self._settle()
         return self._out
 
@@ -276,6 +281,16 @@ class Rooms:
 
     def call(self, verb: str, args: Fields) -> None:
         self._call("rooms", verb, args, lambda ok, response: None)
+
+    def keep(self, room: Room, epoch: int, then: Callable[[bool], None]) -> None:
+        def answered(ok: bool, response: Fields) -> None:
+            reason = response.get("reason")
+            if reason == "too large":
+                self._out.append(do.Say(Level.warning, f"no copy of room {room.id} is kept: {response.get('detail')}"))
+            then(ok or reason in KEPT_NO_MORE)
+
+        copy = {"seq": room.log.committed.seq, "tables": room.log.snapshot()}
+        self._call("rooms", "keep", {"id": room.id, "epoch": epoch, **copy}, answered)
 
     def post(self, room: Room, n: int, row: Fields) -> None:
         """A letter to another room, or a call of the cluster's services: both know one that came before by its number."""

@@ -1,9 +1,10 @@
 """Where every room is: the part of a configuration master that the GameState plays for rooms (PacificA, Microsoft Research 2008).
 
-| table    | key         | fields                                                                                       |
-| -------- | ----------- | -------------------------------------------------------------------------------------------- |
-| ``$rooms``  | room        | kind, epoch, version, holder, backups, joining, to, players, done, at (see ``core.messages.Placement``) |
-| ``$placed`` | ``"highest"`` | epoch, version: at least those of every room that is no more, so no room has the same ones twice |
+| table    | key         | fields                                                                                             |
+| -------- | ----------- | -------------------------------------------------------------------------------------------------- |
+| ``$rooms``  | room        | kind, epoch, born, version, holder, backups, joining, to, players, done, at (``core.messages.Placement``) |
+| ``$kept``   | room        | tables: a copy at epoch and seq, if its class asks for one; done: of the room that was lost            |
+| ``$placed`` | ``"highest"`` | epoch, version: at least those of every room that is no more, so no room has the same ones twice       |
 
 ``done``: the number of the room's last call of a service; ``at``: Unix milliseconds of its making.
 
@@ -13,6 +14,7 @@
 | its holder | caught_up, drop                    | ``backups`` are others: version + 1                                    |
 | its holder | hand_over                          | the backup ``to`` holds it, and it is a backup: epoch + 1, version + 1 |
 | its holder | deliver, end                       | its call is run once; the room is no more                              |
+| its holder | keep                               | a copy of it, from which it goes on if all others are lost              |
 | the placer | place                              | ``to``; others joining, less backups: version + 1                      |
 | the placer | lose: pods are silent              | their rooms go to the first backup that is not: epoch + 1, version + 1 |
 | (authority) | gone: pods are out of their tenure | the same, and rooms of which no copy is left are no more               |
@@ -26,8 +28,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 
+import msgspec
+
 from ..checks import Mismatch, text
-from ..core.messages import Fields, Incarnation, Placement
+from ..core.messages import Fields, Incarnation, Placement, Tables
 from ..rules import Rejected
 from .ledger import Ledger
 from .once import Run
@@ -35,6 +39,8 @@ from .placements import TABLE, Placements
 from .service import Service
 
 HIGHEST_TABLE, HIGHEST = "$placed", "highest"
+KEPT = "$kept"
+KEPT_BYTES_AT_MOST = 262_144
 ROOMS_AT_MOST = 20_000
 COPIES_AT_MOST = 5
 PLAYERS_AT_MOST = 1_000
@@ -62,7 +68,7 @@ class Rooms(Service):
     """``now``: Unix milliseconds. ``run(origin, service, verb, args)``: a call of another service, which is undone when it raises."""
 
     name = "rooms"
-    verbs = frozenset({"open", "caught_up", "drop", "hand_over", "place", "lose", "end", "deliver", "hold"})
+    verbs = frozenset({"open", "caught_up", "drop", "hand_over", "place", "lose", "end", "deliver", "keep", "hold"})
 
     def __init__(self, ledger: Ledger, now: Callable[[], int], run: Run) -> None:
         super().__init__(ledger)
@@ -100,7 +106,7 @@ class Rooms(Service):
                 "joining": [],
                 "to": None,
                 "players": list(players),
-                "done": 0,
+                "done": self._ledger.rows(KEPT).get(id, {"done": 0})["done"],
                 "at": self._now(),
             }
             self._placements.put(id, row)
@@ -144,6 +150,17 @@ class Rooms(Service):
             if (row["holder"], row["epoch"]) != (origin, epoch):
                 raise stale(row)
             self._delete(id, row)
+            self._ledger.delete(KEPT, id)
+
+    def keep(self, origin: Incarnation, id: str, epoch: int, seq: int, tables: Tables) -> None:
+        """``tables``: all of it, at ``seq``. Raises Rejected: ``stale``, ``too large``."""
+        if self._held_by(origin, id)["epoch"] != epoch:
+            raise stale(self._found(id))
+        if (size := len(msgspec.json.encode(tables))) > KEPT_BYTES_AT_MOST:
+            raise Rejected(
+                "too large", detail=f"a room of which a copy is kept has up to {KEPT_BYTES_AT_MOST} bytes, not {size}"
+            )
+        self._ledger.put(KEPT, id, {"epoch": epoch, "seq": seq, "tables": tables, "done": 0})
 
     def deliver(
         self, origin: Incarnation, id: str, n: int, service: str, verb: str, args: Fields, epoch: int | None = None
@@ -183,7 +200,10 @@ class Rooms(Service):
 
     def gone(self, pods: set[Incarnation]) -> None:
         for id in self._lose(pods):
-            self._delete(id, self._found(id))
+            row = self._found(id)
+            if id in self._ledger.rows(KEPT):
+                self._ledger.put(KEPT, id, {"done": row["done"]})
+            self._delete(id, row)
 
     def restored(self) -> None:
         """The state goes on from an earlier one: what was placed since must not be taken for newer."""

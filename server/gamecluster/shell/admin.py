@@ -20,6 +20,7 @@ from ..core.view import ClusterView
 from ..facades.names import held_by
 from ..services.names import TABLE as NAMES
 from ..services.placements import TABLE as ROOMS
+from ..services.rooms import KEPT
 from ..settings import Settings
 from .metrics import CONTENT_TYPE, Metrics
 
@@ -117,7 +118,9 @@ def make_admin(settings: Settings, backend: Backend, metrics: Metrics, drain: Ca
     async def rooms(counts: bool = False) -> Response:
         """``?counts=1``: how many each node holds and backs up, and no more."""
         placed = backend.rows(ROOMS)
-        return _json({"counts": room_counts(placed)} if counts else {"rooms": rooms_of(placed, backend.players_in)})
+        if counts:
+            return _json({"counts": room_counts(placed)})
+        return _json({"rooms": rooms_of(placed, backend.rows(KEPT), backend.players_in)})
 
     @app.post("/handoff")
     async def hand_off(request: Request) -> Response:
@@ -145,8 +148,14 @@ def cluster_status(settings: Settings, view: ClusterView) -> dict[str, Any]:
     return {"cluster": settings.name, **msgspec.to_builtins(view)}
 
 
-def rooms_of(rows: Mapping[str, Fields], players_in: Callable[[str], int | None]) -> dict[str, Any]:
-    """``GET /rooms``; ``players`` is null for rooms of which this pod has no copy."""
+def rooms_of(
+    rows: Mapping[str, Fields], kept: Mapping[str, Fields], players_in: Callable[[str], int | None]
+) -> dict[str, Any]:
+    """``GET /rooms``; ``players`` is null for rooms of which this pod has no copy, ``kept`` for those of which the GameState has none."""
+
+    def position(copy: Fields | None) -> Fields | None:
+        return {"epoch": copy["epoch"], "seq": copy["seq"]} if copy is not None else None
+
     return {
         room: {
             "kind": row["kind"],
@@ -154,6 +163,7 @@ def rooms_of(rows: Mapping[str, Fields], players_in: Callable[[str], int | None]
             "backups": [name_of(backup) for backup in row["backups"]],
             "epoch": row["epoch"],
             "players": players_in(room),
+            "kept": position(kept.get(room)),
         }
         for room, row in rows.items()
     }

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..core.effects import CallService, Effect, EndRoom, FlushSoon, RoomEffect
 from ..core.events import (
+    DrainRequested,
     Event,
     LinkDown,
     LinkUp,
@@ -30,7 +31,7 @@ from ..room import Room, RoomServices, make_room
 from ..rules import Rejected
 from ..runtime import RoomRuntime
 from ..services.placements import TABLE
-from ..services.rooms import placement_of
+from ..services.rooms import KEPT, placement_of
 from ..services.tenure import Tenure
 from .resume import missed
 
@@ -131,7 +132,7 @@ class RoomHost:
         self._events: deque[RoomEvent] = deque()
         self._is_handling = False
         randomness = random.SystemRandom()
-        self.machine = Rooms(node.me, kinds, randomness, Members(node), Tenure(), pod.time())
+        self.machine = Rooms(node.me, kinds, randomness, Members(node), Tenure(), pod.time(), kept=self._kept)
 
     def takes(self, event: Event) -> bool:
         """Has the rooms decide on what is theirs; what they share with the node is still to be given to that."""
@@ -144,7 +145,7 @@ class RoomHost:
             case PeerSaid(peer, InRoom() as message):
                 self.decide(SaidInRoom(peer, message))
                 return True
-            case Ticked() | LinkUp() | LinkDown():
+            case Ticked() | LinkUp() | LinkDown() | DrainRequested():
                 self.decide(event)
         return False
 
@@ -190,6 +191,10 @@ class RoomHost:
 
     def state(self, room: str) -> RoomState:
         return RoomState(room, self.machine, self._kinds)
+
+    def _kept(self, room: str) -> Tables | None:
+        row = self._pod.rows(KEPT).get(room)
+        return row["tables"] if row is not None else None
 
     def _end_turn(self) -> None:
         self.decide(TurnEnded())
