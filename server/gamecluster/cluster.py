@@ -17,6 +17,7 @@ from .facades.caches import ChannelCache, RuleCache
 from .facades.memory import MemoryNames
 from .facades.names import ChannelNames, Enter, NamesBackend, RuleNames
 from .facades.notices import Notifications
+from .facades.open_rooms import OpenRooms
 from .facades.singletons import ChannelSingleton, RuleSingleton
 from .facades.tickets import Tickets
 from .rules import rejected
@@ -59,6 +60,10 @@ class Backend(TrackerBackend, BoardBackend, Protocol):
         """This pod's copy of a service's table: what is committed, as far as this pod knows. Not to be changed."""
         ...
 
+    def how_to_open(self, room: str) -> Fields | None:
+        """``{"kind", "pods", "copies"}``; None: no class of rooms is for this id."""
+        ...
+
 
 class RuleCluster:
     """In a rule: reads see what earlier rules did, and what this one did so far; if the rule raises, nothing was done."""
@@ -99,6 +104,7 @@ class Cluster:
         self.groups = Groups(backend, self.at_end)
         self.notifications = Notifications(backend)
         self.matchmaker = Tickets(backend)
+        self.rooms = OpenRooms(backend)
         self.names = ChannelNames(backend, self)
 
     def singleton(self, name: str) -> ChannelSingleton:
@@ -171,6 +177,9 @@ class MemoryBackend:
 
     async def everywhere(self, epoch: int, seq: int) -> Fields:
         return {"pods": 1}
+
+    def how_to_open(self, room: str) -> Fields | None:
+        return {"kind": "Room", "pods": [ORIGIN], "copies": 1}
 
     def rows(self, table: str) -> Mapping[str, Fields]:
         return self._services.ledger.rows(table)

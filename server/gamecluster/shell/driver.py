@@ -233,6 +233,9 @@ class Driver:
         """What this pod knows of the room's state."""
         return self.rooms.state(room)
 
+    def how_to_open(self, room: str) -> Fields | None:
+        return self.rooms.how_to_open(room)
+
     @property
     def has_rooms(self) -> bool:
         """Some would end, or lose a backup, with this pod."""

@@ -129,10 +129,11 @@ class RoomHost:
 
     def __init__(self, node: Node, kinds: RoomKinds, pod: Pod) -> None:
         self._kinds, self._pod = kinds, pod
+        self._members = Members(node)
         self._events: deque[RoomEvent] = deque()
         self._is_handling = False
         randomness = random.SystemRandom()
-        self.machine = Rooms(node.me, kinds, randomness, Members(node), Tenure(), pod.time(), kept=self._kept)
+        self.machine = Rooms(node.me, kinds, randomness, self._members, Tenure(), pod.time(), kept=self._kept)
 
     def takes(self, event: Event) -> bool:
         """Has the rooms decide on what is theirs; what they share with the node is still to be given to that."""
@@ -188,6 +189,13 @@ class RoomHost:
             placement = placement_of(row) if row is not None else None
             if placement != placements.get(room):
                 self.decide(Placed(room, placement))
+
+    def how_to_open(self, room: str) -> Fields | None:
+        """``{"kind", "pods", "copies"}``; None: no class is for this id."""
+        kind = self._kinds.kind_of(room)
+        if kind is None:
+            return None
+        return {"kind": kind, "pods": self._members.candidates(self._pod.time()), "copies": self._kinds.copies(kind)}
 
     def state(self, room: str) -> RoomState:
         return RoomState(room, self.machine, self._kinds)
