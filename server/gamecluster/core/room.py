@@ -276,6 +276,7 @@ class Room:
         if self._authority is None:
             return
         self._authority = self._rules = None
+        self._frozen_until = -inf
         self._replication.stop_leading()
         self._posts.clear()
 
