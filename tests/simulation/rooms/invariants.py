@@ -46,6 +46,7 @@ def check_placement(world: World, room: str, before: Placement | None, after: Pl
         truth.begin(room, after)
     else:
         is_other = after.holder != before.holder
+        world.counts["moved"] += is_other
         if (after.epoch > before.epoch) != is_other or (after.epoch < before.epoch):
             raise Violated("epoch", f"{why}: {before} became {after}")
         if after.version <= before.version and (is_other or set(after.backups) != set(before.backups)):
@@ -108,6 +109,7 @@ def _check_first(world: World, life: Life, chain: Chain, entry: Entry) -> None:
     if chain.over is not None:
         raise Violated("over", f"{life} committed {entry} in {chain}, which is over: {chain.over}")
     world.truth.committed(chain, entry)
+    world.counts["walked"] += any(op[0] == "$in" and op[2] is not None for op in entry.ops)
     placement = world.master.placements[chain.room]
     check_held_by_all(world, chain, placement, f"{life} committed it")
 

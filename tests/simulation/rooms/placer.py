@@ -1,4 +1,7 @@
-"""The job of the leader's pod that places rooms, and the leader's own look for pods that are gone."""
+"""The job of the leader's pod that places rooms, and the leader's own look for pods that are gone.
+
+What should be otherwise is what ``gamecluster.placing`` plans, or what a placer without a plan, which moves rooms to and fro, likes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
+from gamecluster import placing
 from gamecluster.core.messages import Fields, Incarnation, Placement
+from gamecluster.places import Step
 
 from .master import TENURE_SPARES, UNHEARD_SECONDS
 
@@ -21,15 +26,19 @@ class Placer:
     def __init__(self, world: World, random: Random) -> None:
         self._world = world
         self._random = random
+        self._planner = placing.Placer(lambda kind: world.plan.copies)
         world.at(0.3, self._look)
 
     def _look(self) -> None:
         master = self._world.master
         if not master.is_away:
-            self._lose()
             self._gone()
+            if self._world.plan.planned:
+                self._follow_plan()
+            else:
+                self._lose()
+                self.place(self._changes())
             self._declare()
-            self.place(self._changes())
         self._world.at(self._world.now + EVERY_SECONDS * self._random.uniform(0.5, 1.5), self._look)
 
     def place(self, changes: list[Fields]) -> None:
@@ -38,6 +47,17 @@ class Placer:
 
     def suspect(self, who: Incarnation) -> None:
         self._world.master.run("rooms", "lose", {"pods": [who]}, ME)
+
+    def _follow_plan(self) -> None:
+        """As ``shell.placing`` does."""
+        master, planner = self._world.master, self._planner
+        live = {who for who in master.heard if master.silence(who) <= self._random.uniform(0.3, 0.8)}
+        planner.load(master.placements)
+        planner.see(live, live - master.draining)
+        if planner.steps[Step.lost]:
+            master.run("rooms", "lose", {"pods": sorted(planner.silent_but(live))}, ME)
+            planner.load(master.placements)
+        self.place(planner.plan(self._world.now))
 
     def _lose(self) -> None:
         master = self._world.master

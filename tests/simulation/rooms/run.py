@@ -145,6 +145,8 @@ def _unsettled(world: World) -> str | None:
         return f"requests are not answered: {waiting}"
     if missing := [room for room in world.kinds.declared if room not in world.master.placements]:
         return f"{missing} are not there"
+    if late := [str(life) for life in world.living() if life.rooms.placements != world.master.placements]:
+        return f"{late} have not heard where rooms are"
     for room in world.master.placements:
         if reason := _unsettled_room(world, room):
             return reason

@@ -93,6 +93,7 @@ class Plan:
     walks: float  # share of the moves that let somebody walk
     ends: float  # share of the moves that end a room
     tick_rate: int
+    planned: bool  # by gamecluster.placing; else by one that does what it likes
     faults: tuple[Fault, ...]
 
     def without(self, index: int) -> Plan:
@@ -147,6 +148,7 @@ def plan(seed: int, family: Family | None = None) -> Plan:
         walks=random.choice((0.2, 0.5) if kind is Family.walks else (0.0, 0.05, 0.2)),
         ends=random.choice((0.02, 0.1)) if kind is Family.ends else random.choice((0.0, 0.0, 0.01)),
         tick_rate=random.choice((0, 0, 10)),
+        planned=random.random() < 0.5,
         faults=_faults(random, _KINDS[kind], seconds),
     )
 
