@@ -158,6 +158,7 @@ class Room:
         self._seen_epoch = 0
         self._watchers: set[Incarnation] = set()
         self._keeping: dict[Incarnation, int] = {}  # who keep their copies, by the row of which version
+        self._told = 0  # by the row of which version this copy is kept, as the holder was told
         self._adding: dict[Incarnation, int] = {}  # asked to be made backups, at which version
         self._silent_since: dict[Incarnation, float] = {}
         self._posts: dict[str, _Post] = {}
@@ -410,6 +411,7 @@ class Room:
         if self._wants_copy and (anew or not self._is_synced):
             self._send(promise.leader, Watch(True))
         elif self._is_synced and self._is_joining:
+            self._told = placement.version
             self._send(promise.leader, Watch(True, placement.version))
 
     def _send_queued(self) -> None:
@@ -438,7 +440,7 @@ class Room:
                 self._send_all(self._replication.acknowledged(peer, body, self._host.now))
                 self._silent_since.pop(peer, None)
                 self._commit()
-                if self._is_frozen:
+                if self._is_frozen or self._comes_in(peer):
                     self._manage()
             case Forward():
                 self._on_forward(peer, body)
@@ -501,8 +503,7 @@ class Room:
         if self._forwarding is not None:
             self._refuse(self._forwarding.synced(message.epoch, self.log.tail()))
             self._send_queued()
-        if self._is_joining and self._again_at <= self._host.now:
-            self._again_at = self._host.now + AGAIN_SECONDS
+        if self.placement is not None and self._is_joining and self._told != self.placement.version:
             self._watch()
 
     def _on_install(self, peer: Incarnation, message: Install) -> None:
@@ -655,6 +656,11 @@ class Room:
         if not self._replication.has_promised(peer):
             return now - self._silent_since.setdefault(peer, now) > patience
         return self._replication.overdue(peer) > patience
+
+    def _comes_in(self, peer: Incarnation) -> bool:
+        """It keeps its copy, and is to become a backup."""
+        placement = self.placement
+        return placement is not None and peer in placement.joining and peer not in self._adding
 
     def _move(self, to: Incarnation, where: Fields) -> None:
         """Takes nothing more from when the next holder has nearly everything until it has all of it, and the row says so."""

@@ -27,8 +27,8 @@ class OpenRooms:
         self._backend = backend
 
     async def open(self, room: str, players: Sequence[str] = ()) -> Fields:
-        """``{"topic": "game:<id>"}``, once the room is there; it may have been before. ``players``: who alone may join, by their tokens, if it
-        was not. Rooms that the first join makes need no opening.
+        """``{"topic": "game:<id>"}``, once the room is there; it may have been before. ``players``: who alone may join, by their tokens,
+        if it was not. Rooms that the first join makes need no opening.
 
         Raises Rejected: ``no such room`` (no class is for the id), ``too many rooms``, or ``no leader``.
         """
