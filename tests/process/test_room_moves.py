@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.process.harness import Cluster, all_move, command, until, up
+from tests.process.harness import Cluster, all_move, command, spread, until, up
 from tests.process.players import Player
 from tests.process.room_players import (
     COUNTERS,
@@ -23,6 +24,7 @@ from tests.process.room_players import (
     room_of,
     rooms_of,
     rooms_on,
+    silences,
     told,
     verdict_in,
 )
@@ -46,7 +48,7 @@ async def test_a_node_that_drains_hands_its_rooms_over_and_their_players_elsewhe
             assert moving, f"{going} holds no room"
             before, begun, pid = joins(players), await marks(urls[0], ROOMS), cluster.pid(going)
             moment = time.monotonic()
-            said = command("drain", going, f"--data={tmp_path}")
+            said = await asyncio.to_thread(command, "drain", going, f"--data={tmp_path}")
             assert said.returncode == 0, said.stderr
             gone = await until(lambda: cluster.pid(going) != pid, f"{going} is gone")
             await all_move(players)
@@ -65,6 +67,7 @@ async def test_all_nodes_are_restarted_one_after_the_other_and_no_room_ends(tmp_
             begun = await marks(cluster.urls()[0], ROOMS)
             began = time.monotonic()
             for node in cluster.nodes():
+                await spread(players)
                 await restart(cluster, node, players)
             print(f"all restarted in {time.monotonic() - began:.1f} s")
             assert await marks(cluster.urls()[0], ROOMS) == begun, "no room has begun anew"
@@ -75,6 +78,7 @@ async def restart(cluster: Cluster, node: str, players: Sequence[Player]) -> Non
     """As a rolling update does it: SIGTERM, and the next one when it is back."""
     pid, url = cluster.pid(node), cluster.nodes()[node]["url"]
     elsewhere = [player for player in players if player.urls[player.at] != url]
+    there = [player for player in players if player not in elsewhere]
     moving, before = set(rooms_on(rooms_of(cluster), node)), joins(elsewhere)
     moment = time.monotonic()
     os.kill(pid, signal.SIGTERM)
@@ -82,6 +86,7 @@ async def restart(cluster: Cluster, node: str, players: Sequence[Player]) -> Non
     await all_move(players)
     assert joins(elsewhere) == before, trouble(elsewhere)
     report(f"{node} went in {gone:.1f} s, {len(moving)} rooms of it", elsewhere, moving, moment)
+    told("  silence of players at the node", silences(there, moment, time.monotonic()))
     await until(lambda: is_whole(cluster, ROOMS), f"the rooms are whole after {node} was restarted")
 
 
@@ -92,7 +97,8 @@ async def test_a_node_more_gets_some_rooms_and_nobody_notices(tmp_path: Path) ->
             await until(lambda: is_whole(cluster, ROOMS), "all rooms have a backup")
             held, before, begun = rooms_of(cluster), joins(players), await marks(cluster.urls()[0], ROOMS)
             moment = time.monotonic()
-            assert command("scale", "4", f"--data={tmp_path}").returncode == 0
+            scaled = await asyncio.to_thread(command, "scale", "4", f"--data={tmp_path}")
+            assert scaled.returncode == 0, scaled.stderr
             await until(lambda: is_whole(cluster, ROOMS, nodes=4), "four nodes are there, and all rooms whole")
             await until(
                 lambda: len(rooms_on(rooms_of(cluster), "game-3")) >= len(ROOMS) // 4 - 2, "game-3 has its share"

@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from tests.process.harness import Cluster, all_move, spread, until, up
 from tests.process.players import Player
 from tests.process.room_players import (
@@ -83,6 +84,7 @@ async def test_the_leader_is_killed_and_rooms_that_are_elsewhere_play_on(tmp_pat
             end = time.monotonic()
             apart_silent = silences([p for p in elsewhere if room_of(p) in apart], moment, end)
             told("the leader is killed: silence in rooms of which it had no copy", apart_silent)
+            assert max(apart_silent) < 1000, "they do not wait for another leader"
             told("  in those that it backed up", silences([p for p in elsewhere if room_of(p) in backed], moment, end))
             rest = [p for p in elsewhere if room_of(p) not in apart | backed]
             told("  in those that it held", silences(rest, moment, end))
@@ -92,7 +94,10 @@ async def test_the_leader_is_killed_and_rooms_that_are_elsewhere_play_on(tmp_pat
         assert await verdict_in(cluster, players) == (0, 0, [])
 
 
-async def test_a_node_that_stands_still_and_comes_back_answers_nothing_that_is_not_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_leader", [False, True], ids=["follower", "leader"])
+async def test_a_node_that_stands_still_and_comes_back_answers_nothing_that_is_not_so(
+    tmp_path: Path, is_leader: bool
+) -> None:
     with up(tmp_path, COUNTERS, **NO_LIMITS) as cluster:
         await until(cluster.healthy, "the cluster is healthy")
         async with playing_in(cluster.urls(), ROOMS[:12], random.randrange(2**20), 0.05) as players:
@@ -100,8 +105,9 @@ async def test_a_node_that_stands_still_and_comes_back_answers_nothing_that_is_n
             await until(lambda: is_whole(cluster, rooms), "all rooms have a backup")
             begun = await marks(cluster.urls()[0], rooms)
             leader = cluster.leader()
-            node = next(name for name in cluster.nodes() if name != leader and rooms_on(rooms_of(cluster), name))
+            node = next(name for name in cluster.nodes() if (name == leader) is is_leader)
             held = set(rooms_on(rooms_of(cluster), node))
+            assert held, f"{node} holds no room"
             moment = time.monotonic()
             with hanging(cluster.pid(node)):
                 await asyncio.sleep(FROZEN_SECONDS)
