@@ -388,6 +388,42 @@ test("a room that has ended is not joined again", async (t) => {
   await again.joined;
 });
 
+test("a room that sends its players on and ends: they are in the next one, and never out", async (t) => {
+  const { cluster, ben, told } = await livesInTown(t);
+  await cluster.node(1, "late", { value: 0.1 });
+  const ended = [];
+  ben.on("ended", () => ended.push(ben.topic));
+  await migrate(cluster, "game:town", "game:forest", 1);
+  await say(cluster, "game:town", "ended", {});
+  await say(cluster, "game:town", "phx_close", {});
+  await until(() => told.migrated.length, "migrated");
+  await ben.push("add", { amount: 1 });
+  assert.deepEqual([ben.topic, ended, new Set(told.statuses)], ["game:forest", ["game:town"], new Set(["joined"])]);
+});
+
+test("a room that sends its players to one that does not let them in, and ends, has ended", async (t) => {
+  const { cluster, ben, told } = await livesInTown(t);
+  await cluster.node(0, "refused_topic", { value: "game:castle" });
+  await cluster.node(0, "refusal", { value: "not invited" });
+  await cluster.node(0, "late", { value: 0.05 });
+  await migrate(cluster, "game:town", "game:castle");
+  await say(cluster, "game:town", "ended", {});
+  await say(cluster, "game:town", "phx_close", {});
+  await until(() => ben.status.status === "ended", "ended");
+  assert.deepEqual(told.stayed.map(({ reason }) => reason), ["not invited"]);
+});
+
+test("who leaves while it is on its way has left both rooms", async (t) => {
+  const { cluster, room } = await inTown(t);
+  await cluster.node(0, "late", { value: 0.1 });
+  await migrate(cluster, "game:town", "game:forest");
+  await until(async () => (await cluster.look()).rooms["game:forest"], "the join has come");
+  room.leave();
+  const left = async () => (await cluster.look()).left.map(([, topic]) => topic).sort().join();
+  await until(async () => (await left()) === "game:forest,game:town", "both are left");
+  assert.equal(room.status.status, "closed");
+});
+
 test("a room that is left is left: the others see it, and the game goes on", async (t) => {
   const { cluster, ann, room } = await inTown(t);
   room.leave();

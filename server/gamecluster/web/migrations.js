@@ -23,8 +23,10 @@ export class Migrations {
   ask(room, where) {
     if (this.#waiting >= MOST_WAITING) return Promise.reject(new Refusal("too many migrations"));
     this.#waiting += 1;
+    room?.expect();
     const done = this.#last.then(() => this.#go(room, where)).finally(() => {
       this.#waiting -= 1;
+      room?.settle();
     });
     this.#last = done.catch(() => {});
     return done;

@@ -41,6 +41,7 @@ export class Play {
 
   /** Joins on `session`, and leaves no other: that one's server has heard of it by then. Moves that were not answered are repeated there. Raises a Refusal. */
   async join(session) {
+    if (this.#isOver) throw new Refusal("closed");
     this.#pause();
     this.session = session;
     this.#early = [];

@@ -24,6 +24,8 @@ export class Room {
   #listeners;
   #play;
   #isEnding = false; // `ended` was heard
+  #isOver = false; // it has ended, and the player is on the way to another one
+  #ways = 0; // migrations that are under way, or asked for
   #retired = Promise.resolve();
   #status = { status: "connecting", server: null, url: null, reason: null };
   #firstJoin;
@@ -88,6 +90,7 @@ export class Room {
 
   /** Joins on this session; what comes of it is told. */
   async open(session) {
+    if (this.#isOver) return;
     try {
       this.#entered(session, await this.#play.join(session));
     } catch (refusal) {
@@ -101,11 +104,14 @@ export class Room {
     if (topic === this.topic) return this.#entered(session, await this.#play.join(session));
     const before = this.#play;
     const next = this.#begin(topic, () => {
+      if (this.isFinal) return;
       this.#play = next;
-      this.#isEnding = false;
+      this.#isEnding = this.#isOver = false;
     });
     try {
       const response = await next.join(session);
+      if (next !== this.#play) next.channel.leave(); // the page has left meanwhile
+      if (next !== this.#play) throw new Refusal(this.#status.status);
       this.#retired = before.retire(milliseconds).then(() => this.#host.remove(before.channel));
       return this.#entered(session, response);
     } catch (refusal) {
@@ -117,6 +123,17 @@ export class Room {
 
   lost(session) {
     this.#play.lost(session);
+  }
+
+  /** It is about to go elsewhere: if the room ends meanwhile, that is no end for the player. */
+  expect() {
+    this.#ways += 1;
+  }
+
+  /** It is there, or will not go. */
+  settle() {
+    this.#ways -= 1;
+    if (this.#isOver && this.#ways === 0) this.#end();
   }
 
   tell(event, payload) {
@@ -172,7 +189,14 @@ export class Room {
   }
 
   #closed() {
-    if (this.#isEnding) this.end("ended", "the room has ended");
-    else this.end("replaced", "the player joined elsewhere");
+    if (!this.#isEnding) return this.end("replaced", "the player joined elsewhere");
+    if (this.#ways === 0) return this.#end();
+    this.#isOver = true;
+    return this.#play.end("ended");
+  }
+
+  #end() {
+    this.#isOver = false;
+    this.end("ended", "the room has ended");
   }
 }
