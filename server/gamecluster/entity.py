@@ -62,12 +62,15 @@ class Entity:
         field = self._fields.get(name)
         if field is None:
             raise AttributeError(_no_field(type(self), name))
-        value = self._checked(name, field, value)
+        try:
+            value = field.kind.check(value)
+        except Mismatch as error:
+            raise error.inside(f"{type(self).__name__}.{name}") from None
         if field.kind.nests:
             self._will_change(name)
             value = tracked(value, self, name)
-        elif self._table is not None:
-            self._table._touch(self._key)
+        elif (table := self._table) is not None:
+            table._journal.touch(table, self._key)
         self.__dict__[name] = value
 
     def __delattr__(self, name: str) -> None:

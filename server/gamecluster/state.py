@@ -187,11 +187,17 @@ def _difference(now: Entity, before: Fields | None) -> Fields:
     """The fields that are not what they were, as plain data."""
     changed: Fields = {}
     for name, value in now.__dict__.items():
-        if before is None or value is not before[name]:
+        if before is not None and type(value) in _SCALARS:
+            if value is not (was := before[name]) and (type(was) is not type(value) or was != value):
+                changed[name] = value
+        elif before is None or value is not before[name]:
             settled = now._settle(name)
             if before is None or not _same(settled, before[name]):
                 changed[name] = settled
     return changed
+
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def _put_back(entity: Entity, fields: Fields) -> None:

@@ -11,7 +11,6 @@ Each of these is encoded at once for all rows that stayed in a cell, or went fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 
 import msgspec
 
@@ -100,22 +99,30 @@ class Cells:
 
 
 class _Way:
-    """Rows that stayed in a cell, or went from one to another; ``rows``: of the cell in which they are now, if in any."""
+    """Rows that were in a cell and still are, or went from one to another; ``rows``: of the cell in which they are now, if in any."""
+
+    __slots__ = ("_changes", "_deletions", "_rows", "_table", "_whole", "keys", "ops")
 
     def __init__(self, table: str, keys: list[str], rows: Rows, ops: list[Op]) -> None:
         self._table, self._rows, self.keys, self.ops = table, rows, keys, ops
+        self._changes: bytes | None = None
+        self._whole: bytes | None = None
+        self._deletions: bytes | None = None
 
-    @cached_property
     def changes(self) -> bytes:
-        return encoded(self.ops)
+        if self._changes is None:
+            self._changes = encoded(self.ops)
+        return self._changes
 
-    @cached_property
     def whole(self) -> bytes:
-        return encoded([(self._table, key, self._rows[key]) for key in self.keys])
+        if self._whole is None:
+            self._whole = encoded([(self._table, key, self._rows[key]) for key in self.keys])
+        return self._whole
 
-    @cached_property
     def deletions(self) -> bytes:
-        return encoded([(self._table, key, None) for key in self.keys])
+        if self._deletions is None:
+            self._deletions = encoded([(self._table, key, None) for key in self.keys])
+        return self._deletions
 
 
 class Step:
@@ -132,6 +139,7 @@ class Step:
         self.changes = changes
         self._grid, self._cells = grid, cells
         self._stayed: dict[Cell, list[Op]] = {}
+        self._changed: dict[Cell, bytes] = {}
         self._stays: dict[Cell, _Way] = {}
         self._came: dict[Cell | None, dict[Cell | None, _Way]] = {}
         self._went: dict[Cell | None, dict[Cell | None, _Way]] = {}
@@ -156,16 +164,22 @@ class Step:
         parts: list[bytes] = []
         for cell in now:
             if cell not in before:
-                parts.append(self._stay(cell).whole)
+                parts.append(self._stay(cell).whole())
+            elif cell in self._changed:
+                parts.append(self._changed[cell])
             elif cell in self._stayed:
-                parts.append(self._stay(cell).changes)
+                parts.append(encoded(self._stayed[cell]))
+                self._changed[cell] = parts[-1]
             if cell in self._came:
-                parts += [way.changes if source in before else way.whole for source, way in self._came[cell].items()]
+                for source, way in self._came[cell].items():
+                    parts.append(way.changes() if source in before else way.whole())
         for cell in before:
             if cell not in now:
-                parts.append(self._stay(cell).deletions)
+                parts.append(self._stay(cell).deletions())
             if cell in self._went:
-                parts += [way.deletions for target, way in self._went[cell].items() if target not in now]
+                for target, way in self._went[cell].items():
+                    if target not in now:
+                        parts.append(way.deletions())
         return parts
 
     def _stay(self, cell: Cell) -> _Way:
@@ -173,7 +187,7 @@ class Step:
         if way is None:
             rows = self._cells.get(cell, _NOTHING)
             came = {key for way in self._came.get(cell, {}).values() for key in way.keys}
-            way = _Way(self._grid.table, [key for key in rows if key not in came], rows, self._stayed.get(cell, []))
+            way = _Way(self._grid.table, [key for key in rows if key not in came], rows, [])
             self._stays[cell] = way
         return way
 
