@@ -123,6 +123,11 @@ class Places:
         """Rooms that it has as a backup, or joins."""
         return self._kept.get(pod, {}).keys()
 
+    @property
+    def players(self) -> int:
+        """In all rooms, as far as it was told."""
+        return round(sum(self._players.values()))
+
     def cost(self, room: str) -> float:
         return ROOM_COST + self._players.get(room, 0)
 

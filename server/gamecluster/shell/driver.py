@@ -26,6 +26,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, assert_never
 
+from msgspec.structs import replace
+
 from ..core.durability import Kept
 from ..core.effects import (
     Answer,
@@ -184,6 +186,7 @@ class Driver:
         self.pods: Pods
         self.calls = Calls(self.dispatch)
         self._followers: list[Callable[[list[Op] | None], None]] = []
+        self.players_of_rooms: Callable[[], int] | None = None
         self.standings = Standings(self.rows)
         """All leaderboards, in order. ``standings.Order`` keeps them so."""
         self._node = node
@@ -225,7 +228,9 @@ class Driver:
         return missed(self._node.log, since, self._node.visible_tables())
 
     def view(self) -> ClusterView:
-        return self._node.view()
+        """``players``: without a game, those of all rooms, as the leader knows."""
+        view = self._node.view()
+        return view if self.players_of_rooms is None else replace(view, players=self.players_of_rooms())
 
     # --- rooms
 

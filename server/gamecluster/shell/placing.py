@@ -99,6 +99,11 @@ class Placing:
             except Rejected as refusal:
                 log.debug("rooms have to be looked at again: %s", refusal)
 
+    @property
+    def players(self) -> int:
+        """In all rooms, as pods said a second ago; 0 where another pod leads."""
+        return self._placer.players if self._pod.is_leader else 0
+
     async def look(self) -> None:
         self._catch_up()
         live = {self._pod.me, *self._pod.reachable()}

@@ -164,6 +164,8 @@ async def run_node(settings: Settings, targets: Targets, stop: Stop) -> None:
             tickets = Tickets(driver) if rules else None
             clients = make_app(settings, hub, driver.view, driver, tickets)
             placing = Placing(driver, mesh.questions, kinds, driver.rooms.machine.held, loop.time)
+            if runtime is None:
+                driver.players_of_rooms = lambda: placing.players
             background: list[Background] = [partial(sweep, driver), placing.run]
             if rules:
                 background.append(Matching(driver, rules, time.time, kinds, node.url_of).run)
