@@ -216,12 +216,14 @@ async def test_rooms_are_moved_by_how_many_play_in_them_once_all_pods_have_said_
     stage.peers.players = {}
     assert await stage.look(10) == [] and stage.peers.asked == [B]
     stage.peers.open.pop()(True, {"players": {"r1": 7}})
-    assert await stage.look() == ["place"]
+    assert await stage.look() == ["place"] and stage.job.players == 207
     assert {stage.pod.at("r0").holder, stage.pod.at("r2").holder} == {A, B}
     stage.own = {}
     stage.now += PLAYERS_SECONDS
     await stage.look(3)
     assert stage.peers.asked == [B, B], "once a second"
+    stage.pod.is_leader = False
+    assert stage.job.players == 0, "it is the leader who knows"
 
 
 async def test_pods_that_do_not_say_how_many_play_are_not_waited_for(stage: Stage) -> None:

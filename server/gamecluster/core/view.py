@@ -48,7 +48,7 @@ class HeldView(Struct, frozen=True, rename="camel"):
 
 
 class ClusterView(Struct, frozen=True, rename="camel"):
-    """``players``: all who are in the game, also those whose socket is lost for the moment."""
+    """``players``: all who are in the game, or, without one, in rooms; also those whose socket is lost for the moment."""
 
     self: str
     leader: str | None
