@@ -96,6 +96,10 @@ class Forwarding:
             self._queue.remove(number)
         return pending
 
+    def forget(self, request: int) -> None:
+        for number in [number for number, pending in self._pending.items() if pending.request == request]:
+            self.answered(number)
+
     def synced(self, epoch: int, tail: list[Entry]) -> list[Refusal]:
         """In sync with the leader of ``epoch``: what an earlier one was sent is in the log's tail, or is asked again.
 

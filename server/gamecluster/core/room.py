@@ -122,8 +122,12 @@ class Host(Protocol):
         """Gives the GameState a copy."""
         ...
 
-    def post(self, room: Room, n: int, letter: Fields) -> None:
-        """Delivers what the room has sent, once; answered by ``room.posted``."""
+    def post(self, room: Room, n: int, letter: Fields) -> int:
+        """Delivers what the room has sent, once; answered by ``room.posted``. Returns what ``unpost`` takes back."""
+        ...
+
+    def unpost(self, to: str, request: int) -> None:
+        """What is not under way yet is not to be sent any more."""
         ...
 
     def answer(self, request: int, ok: bool, response: Fields, is_join: bool = False) -> None: ...
@@ -140,6 +144,7 @@ class _Post:
     """``n`` is on its way; ``outcome``: it has arrived, or never will, and the room is to write that down."""
 
     n: int
+    request: int = 0
     outcome: Fields | None = None
 
 
@@ -279,6 +284,8 @@ class Room:
         self._authority = self._rules = None
         self._frozen_until = -inf
         self._replication.stop_leading()
+        for to, post in self._posts.items():
+            self._host.unpost(to, post.request)
         self._posts.clear()
 
     def _end(self) -> None:
@@ -390,6 +397,11 @@ class Room:
             self._refuse([refusal])
         self._watch()
         self._send_queued()
+
+    def forget(self, request: int) -> None:
+        """It is not to be asked any more."""
+        if self._forwarding is not None:
+            self._forwarding.forget(request)
 
     def refuse_all(self, response: Fields) -> None:
         """There is no such room, and will not be."""
@@ -717,8 +729,11 @@ class Room:
     # --- what the room has sent
 
     def _post(self) -> None:
-        """The oldest to each destination is on its way; the next follows when that has arrived and is written down."""
-        if not self.is_holder:
+        """The oldest to each destination is on its way; the next follows when that has arrived and is written down.
+
+        Not before what the former holder may have written down is committed: it would be sent again.
+        """
+        if not self.is_holder or self.log.committed.epoch != self._replication.epoch:
             return
         rows = self.log.tables.get(OUT, {})
         for to, post in list(self._posts.items()):
@@ -729,8 +744,8 @@ class Room:
                 self._run(self._host.me, Forward(self._replication.epoch, 0, Call("outbox", "sent", outcome)))
         for key, row in list(rows.items()):
             if row["to"] not in self._posts and key in rows:
-                self._posts[row["to"]] = _Post(int(key))
-                self._host.post(self, int(key), row)
+                post = self._posts[row["to"]] = _Post(int(key))
+                post.request = self._host.post(self, int(key), row)
 
     def posted(self, n: int, to: str, epoch: int, ok: bool, response: Fields) -> None:
         """It has arrived, was refused for good, or nobody knows: then it is sent again."""
@@ -757,7 +772,7 @@ class Room:
             for op in entry.ops:
                 if not op[0].startswith("$"):
                     ops.append(op)
-                elif op[0] == OUT:
+                elif op[0] == OUT or (op[0] == ROOM and op[1] == "holder"):
                     has_sent = True
                 elif op[0] == PLAYERS and self._seats is not None and op[1] in self._seats:
                     self._notice_connection(op[1])

@@ -292,7 +292,7 @@ class Rooms:
         copy = {"seq": room.log.committed.seq, "tables": room.log.snapshot()}
         self._call("rooms", "keep", {"id": room.id, "epoch": epoch, **copy}, answered)
 
-    def post(self, room: Room, n: int, row: Fields) -> None:
+    def post(self, room: Room, n: int, row: Fields) -> int:
         """A letter to another room, or a call of the cluster's services: both know one that came before by its number."""
         assert room.placement is not None
         id, to, epoch = room.id, row["to"], room.placement.epoch
@@ -301,13 +301,19 @@ class Rooms:
             if id in self._rooms:
                 self._touch(id).posted(n, to, epoch, ok, response)
 
-        if to:
-            self._count += 1
-            self._posts[-self._count] = then
-            self._ask(to, -self._count, Call(row["service"], row["verb"], row["args"]))
-        else:
+        if not to:
             inner = {"service": row["service"], "verb": row["verb"], "args": row["args"]}
             self._call("rooms", "deliver", {"id": id, "epoch": epoch, "n": n, **inner}, then)
+            return 0
+        self._count += 1
+        request = -self._count
+        self._posts[request] = then
+        self._ask(to, request, Call(row["service"], row["verb"], row["args"]))
+        return request
+
+    def unpost(self, to: str, request: int) -> None:
+        if self._posts.pop(request, None) is not None and to in self._rooms:
+            self._touch(to).forget(request)
 
     def answer(self, request: int, ok: bool, response: Fields, is_join: bool = False) -> None:
         if request < 0:
