@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +52,7 @@ class Life:
         self.requests = 0
         self.connections = 0
         self.ticks = 0
+        self.joined: defaultdict[str, set[int]] = defaultdict(set)  # connections that were told so
         self.delivered: dict[str, tuple[int, int]] = {}
         self.shown: dict[str, Tables] = {}
 

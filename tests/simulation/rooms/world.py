@@ -346,9 +346,8 @@ class World:
     def _deliver(self, life: Life, effect: do.DeliverPatch | do.DeliverState) -> str | None:
         """As a topic, which is there while somebody here has joined it."""
         room, clients = effect.room, self._in(life, effect.room)
-        if not clients:
-            life.shown.pop(room, None)
-        if room not in life.shown:
+        if not any(client.connection in life.joined[room] for client in clients):
+            life.joined.pop(room, None)
             return None
         invariants.check_delivery(self.truth, life, effect)
         for client in clients:
@@ -362,7 +361,7 @@ class World:
         return [client for client in at if getattr(client, "room", None) == room]
 
     def _closed(self, life: Life, room: str) -> None:
-        life.shown.pop(room, None)
+        life.joined.pop(room, None)
         for client in self._in(life, room):
             client.lost()
 
@@ -375,6 +374,7 @@ class World:
         if answer.join:  # the shell adds the state
             life.shown[room] = {name: dict(rows) for name, rows in life.rooms.visible_tables(room).items()}
             life.delivered[room] = (0, 0)
+            life.joined[room].add(asked[0].connection)
         client.receiving = max(client.receiving, self.now + self._client_delay())
         self.at(client.receiving, answered, answer.ok, answer.response)
 
