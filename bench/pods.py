@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
-from gamecluster.core.effects import Answer, Deliver, DeliverPatch, DeliverState, PresenceChanged, Replace
+from gamecluster.core.effects import Answer, Deliver, DeliverPatch, DeliverState, EndRoom, PresenceChanged, Replace
 from gamecluster.core.events import Event, PeerSaid, PlayerJoined, PlayerMoved, Published
 from gamecluster.core.messages import Incarnation, Publish, incarnation
 from gamecluster.core.node import Node
@@ -51,6 +51,8 @@ class Clients:
     def presence_changed(self, effect: PresenceChanged) -> None: ...
 
     def replace(self, effect: Replace) -> None: ...
+
+    def end_room(self, effect: EndRoom) -> None: ...
 
 
 class Pod:
