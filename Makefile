@@ -8,7 +8,8 @@ MINUTES ?= 10
 CLUSTERS ?= 1000
 timeless = tests/contract tests/core tests/operator tests/phoenix tests/services tests/simulation
 patient = tests/local tests/shell $(wildcard tests/test_*.py $(patsubst %,tests/process/test_%.py,\
-  asleep bad_input boards changed_game chat check early_stop lost_lease players pubsub supervisor))
+  asleep bad_input boards changed_game chat check early_stop kept_rooms lost_lease match_rooms players pubsub room_ends\
+  supervisor zones))
 scripts = $(shell git ls-files --cached --others --exclude-standard .ci charts e2e tests play check | xargs grep -slE '^\#!/bin/bash')
 
 help: ## what there is
