@@ -121,7 +121,7 @@ class Node:
     ) -> None:
         self.me = me
         self._config = config
-        self._game = game
+        self._declared = tuple(game.tables()) if game else ()
         self._random = randomness
         self._members = Membership(me, config.suspect_after, now)
         self._seal = Sealing(me)
@@ -185,7 +185,7 @@ class Node:
 
     def visible_tables(self) -> Tables:
         """The committed state without the system's tables; rows must not be changed. Declared tables are there when empty."""
-        declared: Tables = {name: {} for name in self._game.tables()} if self._game else {}
+        declared: Tables = {name: {} for name in self._declared}
         return declared | {name: rows for name, rows in self.log.tables.items() if not name.startswith("$")}
 
     @property

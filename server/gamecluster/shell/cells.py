@@ -150,14 +150,16 @@ class Step:
                 self._cross(key, before, now, ops)
             elif now is not None:
                 self._stayed.setdefault(now, []).extend(ops)
+        self._touched = {*self._stayed, *self._came, *self._went}
 
     def fragment(self, before: Cell | None, now: Cell | None) -> bytes:
         """The ops, as JSON with commas between them, for who looked from ``before`` at the last patch, and looks from ``now``."""
         found = self._fragments.get((before, now))
         if found is None:
-            reach = self._grid.reach
-            parts = self._parts(near(before, reach), near(now, reach))
-            found = self._fragments[before, now] = b",".join(filter(None, parts))
+            seen, sees = near(before, self._grid.reach), near(now, self._grid.reach)
+            is_quiet = before == now and sees.isdisjoint(self._touched)
+            found = b"" if is_quiet else b",".join(filter(None, self._parts(seen, sees)))
+            self._fragments[before, now] = found
         return found
 
     def _parts(self, before: frozenset[Cell], now: frozenset[Cell]) -> list[bytes]:

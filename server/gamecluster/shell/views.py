@@ -72,7 +72,7 @@ class Views(Generic[Who]):
         if not self._viewers:
             self.load()
         at, tables = self._game.position(), self._game.visible_tables()
-        shown = seen(self._grids, tables, player)
+        shown = self._shown(tables, player)
         is_ahead = since is not None and since > at
         known = None if is_ahead else [set(shown[table]) for table in self._cells]
         self.leave(who)
@@ -131,7 +131,7 @@ class Views(Generic[Who]):
         sent: list[Sent[Who]] = []
         for (before, now), clients in [*(((spot, spot), c) for spot, c in self._spots.items()), *crossing.items()]:
             fragments = [step.fragment(*between) for step, *between in zip(steps, before, now, strict=True)]
-            sent += self._patch([rest, *fragments], list(clients))
+            sent += self._patch([rest, *fragments], clients)
         for (_, now), clients in crossing.items():
             for who in clients:
                 self._settle(who, now)
@@ -147,6 +147,19 @@ class Views(Generic[Who]):
         return [self._state(spot, list(clients)) for spot, clients in self._spots.items()]
 
     # --- private
+
+    def _shown(self, tables: Tables, player: str) -> Tables:
+        """As ``seen``, which looks at all rows: at those only that were near, or have changed since, where that is known."""
+        ops = self._game.missed(self.at)
+        if ops is None:
+            return seen(self._grids, tables, player)
+        shown = dict(tables)
+        for table, cells in self._cells.items():
+            grid, rows, row = cells.grid, tables.get(table, {}), tables.get(cells.grid.focus, {}).get(player)
+            cell, near = None if row is None else grid.cell_of(row), grid.seen_from(row)
+            keys = cells.rows(cell).keys() | {key for name, key, _ in ops if name == table}
+            shown[table] = {key: rows[key] for key in keys if key in rows and grid.cell_of(rows[key]) in near}
+        return shown
 
     def _crossing(self) -> dict[tuple[Spot, Spot], list[Who]]:
         """Who looks from elsewhere than at the last patch; they are at no spot now."""
@@ -201,10 +214,10 @@ class Views(Generic[Who]):
                 del self._spots[viewer.spot]
             viewer.spot = None
 
-    def _patch(self, fragments: Iterable[bytes], clients: list[Who]) -> Iterator[Sent[Who]]:
+    def _patch(self, fragments: Iterable[bytes], clients: Iterable[Who]) -> Iterator[Sent[Who]]:
         if ops := b",".join(filter(None, fragments)):
             at = self.at
-            yield "patch", b'{"epoch":%d,"seq":%d,"ops":[%b]}' % (at.epoch, at.seq, ops), clients
+            yield "patch", b'{"epoch":%d,"seq":%d,"ops":[%b]}' % (at.epoch, at.seq, ops), list(clients)
 
     def _state(self, spot: Spot, clients: list[Who]) -> Sent[Who]:
         shown = dict(self._game.visible_tables())
