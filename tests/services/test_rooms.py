@@ -163,7 +163,7 @@ def test_rooms_of_a_silent_pod_go_to_their_backups_at_once(stage: Stage) -> None
     assert stage.where("backed") == (B, A, C)
     stage.ask(D, "place", changes=[{"id": "other", "version": 1, "joining": [A]}])
     stage.ask(D, "place", changes=[{"id": "held", "version": 1, "joining": [D], "to": C}])
-    assert stage.ask(D, "lose", pods=[A]) == {"lost": 1} == stage.ask(D, "lose", pods=[A])
+    assert stage.ask(D, "lose", pods=[A]) == {"lost": 1, "more": False} == stage.ask(D, "lose", pods=[A])
     assert stage.at("held") == Placement("Duel", 2, 3, B, (C,), (D,))
     assert stage.at("backed") == Placement("Duel", 1, 2, B, (C,))
     assert stage.at("other") == Placement("Duel", 1, 3, C, (B,))
@@ -173,10 +173,24 @@ def test_rooms_of_a_silent_pod_go_to_their_backups_at_once(stage: Stage) -> None
     assert stage.where("alone") == () and stage.services.pods() == {B, C, D}
 
 
+def test_many_rooms_go_a_part_at_a_time_those_that_wait_for_a_holder_first(stage: Stage) -> None:
+    for id in ("b1", "b2", "b3"):
+        stage.open(id, B, A)
+    for id in ("a1", "a2"):
+        stage.open(id, A, B)
+    asked: Fields = {"pods": [A], "at_most": 3}
+    assert stage.ask(C, "lose", **asked) == {"lost": 0, "more": True}
+    assert [stage.where(id) for id in ("a1", "a2", "b1")] == [(B,)] * 3 and stage.where("b3") == (B, A)
+    assert stage.ask(C, "lose", **asked) == {"lost": 0, "more": False} == stage.ask(C, "lose", **asked)
+    assert [stage.where(id) for id in ("b2", "b3")] == [(B,)] * 2
+
+
 def test_a_room_of_silent_pods_only_stays_until_they_are_out_of_their_tenure(stage: Stage) -> None:
     stage.open("r", A, B)
-    assert stage.ask(C, "lose", pods=[A, B]) == {"lost": 1} and stage.where("r") == (A, B)
-    assert stage.ask(C, "lose", pods=[A]) == {"lost": 0} and stage.where("r") == (B,), "one of them is back"
+    assert stage.ask(C, "lose", pods=[A, B]) == {"lost": 1, "more": False} and stage.where("r") == (A, B)
+    assert stage.ask(C, "lose", pods=[A]) == {"lost": 0, "more": False} and stage.where("r") == (B,), (
+        "one of them is back"
+    )
     stage.gone(B)
     assert stage.at("r") is None and "$rooms" not in stage.tables
 

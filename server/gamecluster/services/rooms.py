@@ -194,12 +194,14 @@ class Rooms(Service):
             if row is not None and row["version"] == change["version"]:
                 self._place(change["id"], row, change)
 
-    def lose(self, origin: Incarnation, pods: list[Incarnation]) -> Fields:
-        """``pods`` are silent. A room of which no other pod has all stays as it is. ``{"lost": how many of these there are}``."""
-        return {"lost": len(self._lose(set(pods)))}
+    def lose(self, origin: Incarnation, pods: list[Incarnation], at_most: int | None = None) -> Fields:
+        """``pods`` are silent. A room of which no other pod has all stays as it is. ``at_most`` so many are changed, those first that wait
+        for a holder. ``{"lost": how many stay, "more": whether some are left to be changed}``."""
+        lost, is_all = self._lose(set(pods), at_most)
+        return {"lost": len(lost), "more": not is_all}
 
     def gone(self, pods: set[Incarnation]) -> None:
-        for id in self._lose(pods):
+        for id in self._lose(pods)[0]:
             row = self._found(id)
             if id in self._ledger.rows(KEPT):
                 self._ledger.put(KEPT, id, {"done": row["done"]})
@@ -274,20 +276,25 @@ class Rooms(Service):
         if to != row["to"] and (to is None or to in row["backups"]):
             self._placements.put(id, {"to": to})
 
-    def _lose(self, silent: set[Incarnation]) -> list[str]:
-        """Rooms of which no pod but these has all; they are not changed."""
-        lost = []
-        rows = self._ledger.rows(TABLE)
-        for id in self._placements.rooms_of(silent):
+    def _lose(self, silent: set[Incarnation], at_most: int | None = None) -> tuple[list[str], bool]:
+        """Rooms of which no pod but these has all, which are not changed; and whether these are all."""
+        lost, rows = [], self._ledger.rows(TABLE)
+        rooms = sorted(self._placements.rooms_of(silent), key=lambda id: rows[id]["holder"] not in silent)
+        changed = 0
+        for id in rooms:
             row = rows[id]
             backups = _without(row["backups"], silent)
-            if row["holder"] not in silent:
-                self._drop(id, row, silent)
-            elif backups:
+            if row["holder"] in silent and not backups:
+                lost.append(id)
+                continue
+            if changed == at_most:
+                return lost, False
+            changed += 1
+            if row["holder"] in silent:
                 self._move(id, row, backups[0], backups[1:], joining=_without(row["joining"], silent))
             else:
-                lost.append(id)
-        return lost
+                self._drop(id, row, silent)
+        return lost, True
 
     def _delete(self, id: str, row: Fields) -> None:
         highest = self._ledger.rows(HIGHEST_TABLE).get(HIGHEST, {"epoch": 0, "version": 0})

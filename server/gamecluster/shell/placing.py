@@ -23,6 +23,7 @@ LOOK_SECONDS, SOON_SECONDS = 0.05, 0.02
 PLAYERS_SECONDS = 1.0
 """How often pods are asked for them, and how long they may take."""
 OPENED_AT_ONCE = 100
+LOST_AT_ONCE = 200
 QUESTION = "rooms"
 
 log = logging.getLogger("gamecluster.rooms")
@@ -123,7 +124,10 @@ class Placing:
     # --- parts
 
     async def _lose(self, silent: set[Incarnation]) -> None:
-        answer = await self._pod.ask("rooms", "lose", {"pods": sorted(silent)})
+        """A part at a time: each is one entry, and what follows from it is done in one go on every pod."""
+        answer: Fields = {"more": True}
+        while answer["more"]:
+            answer = await self._pod.ask("rooms", "lose", {"pods": sorted(silent), "at_most": LOST_AT_ONCE})
         names = ", ".join(sorted(map(name_of, silent)))
         log.info("%s: silent; the rooms there go to their backups, but for %d without one", names, answer["lost"])
         self._catch_up()
