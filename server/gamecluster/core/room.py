@@ -69,7 +69,7 @@ from .replication import START, Log, Outgoing, Replication
 from .seats import Seats
 from .seen import Seen
 
-HISTORY = 256
+HISTORY = 64
 """Committed entries that a room keeps for copies that fall behind."""
 GONE_SECONDS = 2.0
 """After which the clients of a silent pod count as disconnected."""
@@ -205,10 +205,12 @@ class Room:
     @property
     def is_busy(self) -> bool:
         """It is to be ticked."""
-        if self.is_used or self._posts:
+        if self._forwarding or self._posts:
             return True
         authority, rules, placement = self._authority, self._rules, self.placement
-        if authority is None or placement is None:
+        if placement is None:
+            return self.is_used
+        if authority is None:
             return self._wants_copy and (not self._is_synced or self._is_joining)
         return (
             authority.is_waiting
