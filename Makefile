@@ -74,11 +74,14 @@ bench: setup ## what is measured in docs/performance.md, beside a program in C t
 bench-peers: setup ## the same with peers, which are installed from package registries at first (needs Node.js and Go): half an hour
 	$(bin)/python -m bench --all-peers
 
+bench-rooms: setup ## 500 rooms of ten on three nodes: what they cost, how long a move to another node and a kill -9 hold their players up
+	$(bin)/python -m bench.live_rooms
+
 bench-operator: setup ## CLUSTERS=1000: what the operator costs, on a real API server with kwok's fake nodes (Go builds them the first time)
 	$(bin)/python -m bench.operator --clusters $(CLUSTERS)
 
 up: setup ## a local cluster with the demo game
 	$(bin)/gamecluster up
 
-.PHONY: help setup check test timeless patient timed apiserver exposed e2e simulate kills campaign stalls bench bench-peers bench-operator up
+.PHONY: help setup check test timeless patient timed apiserver exposed e2e simulate kills campaign stalls bench bench-peers bench-rooms bench-operator up
 .DEFAULT_GOAL := help

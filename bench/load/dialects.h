@@ -41,6 +41,16 @@ static const struct dialect DIALECTS[] = {
         .latest = 1,
     },
     {
+        .name = "match",
+        .path = "/socket/websocket?vsn=2.0.0",
+        .steps = {{NULL, "[\"1\",\"0\",\"game:match-%R\",\"phx_join\",{\"player\":\"%P\"}]"}, {"\"ok\"", NULL}},
+        .before = "[\"1\",\"%N\",\"game:match-%R\",\"move\",",
+        .open = "{\"n\":%N,\"mark\":\"",
+        .close = "\"}",
+        .after = "]",
+        .latest = 1,
+    },
+    {
         .name = "plain",
         .path = "/",
         .steps = {{NULL, "join %R"}, {"joined", NULL}},
