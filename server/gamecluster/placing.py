@@ -29,10 +29,12 @@ QUIET = (Step.withdraw, Step.joining, Step.hand_over, Step.surplus)
 
 
 class Limits(Struct, frozen=True):
-    """At a time. ``tolerance``: part of its share by which a pod may hold more or less."""
+    """At a time. ``leaving``: hand-overs of rooms whose pod is about to go, which is waited for. ``tolerance``: part of its share by
+    which a pod may hold more or less."""
 
     joins: int = 100
     hand_overs: int = 20
+    leaving: int = 80
     changes: int = 200
     tolerance: float = 0.1
 
@@ -114,6 +116,7 @@ class _Draft:
         self._kept = {pod: len(places.kept(pod)) for pod in self._staying}
         self._joins = limits.joins - len(places.steps[Step.joining])
         self._hand_overs = limits.hand_overs - len(places.steps[Step.moving])
+        self._leaving = limits.leaving - len(places.steps[Step.moving])
         self._most = limits.changes
         share = sum(self._load.values()) / max(1, len(self._staying))
         slack = max(limits.tolerance * share, ROOM_COST / 2)
@@ -121,7 +124,7 @@ class _Draft:
         self._tolerance = limits.tolerance
 
     def has_room_for(self, step: Step) -> bool:
-        left = {Step.hand_over: self._hand_overs, Step.surplus: 1}.get(step, self._joins)
+        left = {Step.hand_over: self._leaving, Step.surplus: 1}.get(step, self._joins)
         return left > 0 and len(self.changes) < self._most
 
     # --- of one room; whether anything can be done
@@ -255,6 +258,7 @@ class _Draft:
     def _move(self, room: str, to: Incarnation) -> None:
         self._change(room, to=to)
         self._hand_overs -= 1
+        self._leaving -= 1
         self._shift(self._places.cost(room), self._places.rooms[room].holder, to)
 
     def _shift(self, cost: float, holder: Incarnation, to: Incarnation) -> None:

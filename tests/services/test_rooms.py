@@ -174,15 +174,16 @@ def test_rooms_of_a_silent_pod_go_to_their_backups_at_once(stage: Stage) -> None
 
 
 def test_many_rooms_go_a_part_at_a_time_those_that_wait_for_a_holder_first(stage: Stage) -> None:
-    for id in ("b1", "b2", "b3"):
-        stage.open(id, B, A)
-    for id in ("a1", "a2"):
+    for id in ("r1", "r2", "r3", "r4", "r5"):
         stage.open(id, A, B)
-    asked: Fields = {"pods": [A], "at_most": 3}
+    ofs = {holder: [id for id in ("r1", "r2", "r3", "r4", "r5") if stage.where(id)[0] == holder] for holder in (A, B)}
+    assert [len(ofs[A]), len(ofs[B])] == [3, 2]
+    asked: Fields = {"pods": [A], "at_most": 4}
     assert stage.ask(C, "lose", **asked) == {"lost": 0, "more": True}
-    assert [stage.where(id) for id in ("a1", "a2", "b1")] == [(B,)] * 3 and stage.where("b3") == (B, A)
+    assert [stage.where(id) for id in ofs[A]] == [(B,)] * 3, "those have waited"
+    assert sorted(stage.where(id) for id in ofs[B]) == [(B,), (B, A)]
     assert stage.ask(C, "lose", **asked) == {"lost": 0, "more": False} == stage.ask(C, "lose", **asked)
-    assert [stage.where(id) for id in ("b2", "b3")] == [(B,)] * 2
+    assert [stage.where(id) for id in ofs[B]] == [(B,)] * 2
 
 
 def test_a_room_of_silent_pods_only_stays_until_they_are_out_of_their_tenure(stage: Stage) -> None:
