@@ -204,23 +204,34 @@ class Room:
 
     @property
     def is_busy(self) -> bool:
-        """It is to be ticked."""
+        """It is to be ticked each time."""
         if self._forwarding or self._posts:
             return True
-        authority, rules, placement = self._authority, self._rules, self.placement
+        rules, placement = self._rules, self.placement
         if placement is None:
             return self.is_used
+        authority = self._authority
         if authority is None:
+            return False
+        return (
+            self.log.committed != self.log.last
+            or placement.to is not None
+            or OUT in self.log.tables
+            or bool(rules and rules.tick_rate > 0 and (authority.players or rules.ticks_when_empty))
+        )
+
+    @property
+    def is_waiting(self) -> bool:
+        """It is to be ticked now and then."""
+        authority, placement = self._authority, self.placement
+        if authority is None or placement is None:
             return self._wants_copy and (not self._is_synced or self._is_joining)
         return (
             authority.is_waiting
-            or self.log.committed != self.log.last
-            or bool(placement.joining or placement.to or self._adding or self._silent_since)
+            or bool(placement.joining or self._adding or self._silent_since)
             or self._is_over
-            or OUT in self.log.tables
             or not self._checked_for_gone
             or any(not self._replication.has_promised(p) for p in placement.backups)
-            or bool(rules and rules.tick_rate > 0 and (authority.players or rules.ticks_when_empty))
         )
 
     # --- where it is

@@ -27,6 +27,8 @@ from .room import Room, Rules
 
 OPEN_AGAIN_SECONDS = 0.25
 SIGN_SECONDS = 0.4
+WAIT_SECONDS = 0.2
+"""Between two ticks of a room that nothing but time will change."""
 SWEEP_SECONDS = 1.0
 NOWHERE = Position(0, 0)
 KEPT_NO_MORE = frozenset({"stale", "unknown room", "too large"})
@@ -99,6 +101,7 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._linked: set[Incarnation] = set()
         self._busy: dict[str, Room] = {}
+        self._waiting: set[str] = set()  # are ticked now and then
         self._touched: dict[str, Room] = {}
         self._to_flush: dict[str, Room] = {}
         self._held: set[str] = set()
@@ -202,8 +205,10 @@ class Rooms:
             self._ask_for_sign()
         while self._wakes and self._wakes[0][0] <= self.now:
             room = heappop(self._wakes)[2]
+            self._waiting.discard(room.id)
             if self._rooms.get(room.id) is room:
                 self._touch(room.id).woken()
+                room.ticked()
         for id in list(self._busy):
             self._touch(id).ticked()
             self._open_unless_there(id)
@@ -230,8 +235,11 @@ class Rooms:
         for id, room in self._touched.items():
             if room.is_busy:
                 self._busy[id] = room
-            else:
-                self._busy.pop(id, None)
+                continue
+            self._busy.pop(id, None)
+            if id not in self._waiting and room.is_waiting:
+                self._waiting.add(id)
+                self.wake(room, self.now + WAIT_SECONDS)
         self._touched.clear()
 
     # --- rooms that are not there yet
