@@ -123,7 +123,7 @@ async def players_in(nodes: Nodes, rooms: Sequence[str], pace: float) -> AsyncIt
         Watcher(
             f"watcher-{number}",
             urls,
-            number % NODES,
+            random.Random(room).randrange(NODES),
             random.Random(number),
             pace,
             other_move=("move", {"mark": ""}),
