@@ -94,7 +94,8 @@ class Cluster:
 
     def check_under_way(self) -> None:
         assert sum(bool(p.joining) for p in self.rooms.values()) <= self.limits.joins
-        assert sum(p.to is not None for p in self.rooms.values()) <= self.limits.hand_overs
+        moving = sum(p.to is not None for p in self.rooms.values())
+        assert moving <= (self.limits.leaving if self.draining else self.limits.hand_overs)
 
     def obey(self, randomness: random.Random | None = None) -> None:
         """Holders do what they are asked to; with ``randomness``, some of them."""

@@ -292,15 +292,17 @@ class _Parts:
         for wait in (turning_away, *waits):
             wait.cancel()
         if not done:
-            is_stored = self._driver.view().storage in (StorageState.memory, StorageState.ready)
-            left = (
-                "nobody has taken over"
-                if is_stored
-                else "the storage has not taken everything, and may lack the latest"
-            )
-            log.warning("%s within %.0f s: going all the same", left, DRAIN_SECONDS)
+            log.warning("%s within %.0f s: going all the same", self._left(), DRAIN_SECONDS)
         elif stop.hurried.is_set():
             log.warning("interrupted again: not waiting for the hand-over")
+
+    def _left(self) -> str:
+        """What a pod that goes would have waited for."""
+        if self._driver.drained.is_set():
+            return "some rooms have not been handed over, and go to their backups, if they have one: not done"
+        if self._driver.view().storage in (StorageState.memory, StorageState.ready):
+            return "nobody has taken over"
+        return "the storage has not taken everything, and may lack the latest"
 
     async def _gone(self) -> None:
         """Nothing depends on this pod any more: neither the GameState nor a room, unless nobody is there to take it."""
