@@ -79,6 +79,10 @@ class Cluster:
 
     def check(self, changes: list[Fields]) -> None:
         assert len({change["id"] for change in changes}) == len(changes) <= self.limits.changes
+        handed = [self.rooms[change["id"]].holder for change in changes if change.get("to") is not None]
+        by_choice = sum(holder not in self.draining for holder in handed)
+        under_way = sum(placement.to is not None for placement in self.rooms.values())
+        assert not by_choice or under_way + by_choice <= self.limits.hand_overs
         for change in changes:
             placement = self.rooms[change["id"]]
             assert change["version"] == placement.version and placement.holder in self.live
@@ -94,8 +98,7 @@ class Cluster:
 
     def check_under_way(self) -> None:
         assert sum(bool(p.joining) for p in self.rooms.values()) <= self.limits.joins
-        moving = sum(p.to is not None for p in self.rooms.values())
-        assert moving <= (self.limits.leaving if self.draining else self.limits.hand_overs)
+        assert sum(p.to is not None for p in self.rooms.values()) <= self.limits.leaving
 
     def obey(self, randomness: random.Random | None = None) -> None:
         """Holders do what they are asked to; with ``randomness``, some of them."""
