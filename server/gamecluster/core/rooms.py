@@ -101,7 +101,7 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._linked: set[Incarnation] = set()
         self._busy: dict[str, Room] = {}
-        self._waiting: set[str] = set()  # are ticked now and then
+        self._waiting: dict[str, int] = {}  # those that are ticked now and then, by the number of their wake
         self._touched: dict[str, Room] = {}
         self._to_flush: dict[str, Room] = {}
         self._held: set[str] = set()
@@ -204,11 +204,13 @@ class Rooms:
         if self._held:
             self._ask_for_sign()
         while self._wakes and self._wakes[0][0] <= self.now:
-            room = heappop(self._wakes)[2]
-            self._waiting.discard(room.id)
+            _, number, room = heappop(self._wakes)
+            waits = self._waiting.get(room.id) == number
+            if waits:
+                del self._waiting[room.id]
             if self._rooms.get(room.id) is room:
-                self._touch(room.id).woken()
-                room.ticked()
+                self._touch(room.id)
+                room.ticked() if waits else room.woken()
         for id in list(self._busy):
             self._touch(id).ticked()
             self._open_unless_there(id)
@@ -238,8 +240,8 @@ class Rooms:
                 continue
             self._busy.pop(id, None)
             if id not in self._waiting and room.is_waiting:
-                self._waiting.add(id)
                 self.wake(room, self.now + WAIT_SECONDS)
+                self._waiting[id] = self._count
         self._touched.clear()
 
     # --- rooms that are not there yet
