@@ -20,7 +20,8 @@ from gamecluster.services.rooms import placement_of
 
 PODS = [Incarnation(f"arena-{n}_u{n}_1") for n in range(8)]
 A, B, C, D, *_ = PODS
-ROUNDS = 400
+ROUNDS = 1200
+"""Four copies of 80 rooms one at a time, each in a few rounds."""
 
 
 class Cluster:
@@ -274,6 +275,7 @@ clusters = st.fixed_dictionaries(
         "copies": st.fixed_dictionaries({"Duel": st.integers(1, 4), "Zone": st.integers(1, 4)}),
         "joins": st.integers(1, 8),
         "hand_overs": st.integers(1, 8),
+        "leaving": st.integers(1, 16),
     }
 )
 
@@ -282,7 +284,8 @@ clusters = st.fixed_dictionaries(
 @given(clusters)
 def test_whatever_comes_and_goes_there_is_peace_soon(drawn: Fields) -> None:
     randomness = random.Random(drawn["seed"])
-    cluster = Cluster(drawn["copies"], Limits(joins=drawn["joins"], hand_overs=drawn["hand_overs"], changes=20))
+    limits = {name: drawn[name] for name in ("joins", "hand_overs", "leaving")}
+    cluster = Cluster(drawn["copies"], Limits(**limits, changes=20))
     cluster.live = PODS[: drawn["pods"]]
     for kind in "Duel", "Zone":
         cluster.open(drawn["rooms"], cluster.live, kind)
