@@ -99,7 +99,8 @@ class Cluster:
 
     def check_under_way(self) -> None:
         assert sum(bool(p.joining) for p in self.rooms.values()) <= self.limits.joins
-        assert sum(p.to is not None for p in self.rooms.values()) <= self.limits.leaving
+        most = max(self.limits.leaving, self.limits.hand_overs)
+        assert sum(p.to is not None for p in self.rooms.values()) <= most
 
     def obey(self, randomness: random.Random | None = None) -> None:
         """Holders do what they are asked to; with ``randomness``, some of them."""
