@@ -162,6 +162,9 @@ class Room:
         self._seen: dict[Incarnation, Seen] = {}
         self._seen_epoch = 0
         self._watchers: set[Incarnation] = set()
+        self._early: dict[
+            Incarnation, int
+        ] = {}  # who watch already, by the row of which version: they know it sooner than this pod
         self._keeping: dict[Incarnation, int] = {}  # who keep their copies, by the row of which version
         self._told = 0  # by the row of which version this copy is kept, as the holder was told
         self._adding: dict[Incarnation, int] = {}  # asked to be made backups, at which version
@@ -274,7 +277,8 @@ class Room:
         host, replication = self._host, self._replication
         replication.lead(placement.epoch)
         self._seen, self._seen_epoch = {}, placement.epoch
-        self._watchers, self._keeping, self._silent_since, self._posts = set(), {}, {}, {}
+        self._watchers, self._keeping, self._early = set(self._early), self._early, {}
+        self._silent_since, self._posts = {}, {}
         self._frozen_until, self._empty_since, self._keep_at, self._checked_for_gone = -inf, None, None, False
         if self.log.last == START and (kept := host.kept(self.id)) is not None:
             self.log.install(Position(placement.epoch, 0), _leapt(kept))
@@ -382,6 +386,7 @@ class Room:
     def link_down(self, peer: Incarnation) -> None:
         self._replication.forget(peer)
         self._watchers.discard(peer)
+        self._early.pop(peer, None)
         self._checked_for_gone = False
         if self.is_holder and self.placement is not None and peer in self.placement.backups:
             self._silent_since.setdefault(peer, self._host.now)
@@ -500,6 +505,9 @@ class Room:
     def _on_watch(self, peer: Incarnation, watch: Watch) -> None:
         placement = self.placement
         if not self.is_holder or placement is None:
+            self._early.pop(peer, None)
+            if watch.wanted:
+                self._early[peer] = watch.version
             return
         if not watch.wanted:
             self._watchers.discard(peer)
