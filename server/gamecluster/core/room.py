@@ -215,7 +215,7 @@ class Room:
             return self.is_used
         authority = self._authority
         if authority is None:
-            return False
+            return self.is_used and not self._is_synced
         return (
             self.log.committed != self.log.last
             or placement.to is not None
