@@ -265,7 +265,9 @@ class Stage:
             pod.take(happened.LinkDown(victim.me, "reset"))
         for index, room in enumerate(moved):
             self._join(room, f"{room}/new", 10**9 + index)
-        self._wait(1.0)
+        while not all(request in pod.answers for pod, request in self._asked):
+            cluster.turn()
+        self._wait(0)
         return Lost(len(moved), master, _most(cluster, before), *self._copy_again())
 
     def _copy_again(self) -> tuple[float, float]:

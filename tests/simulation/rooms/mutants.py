@@ -172,12 +172,13 @@ def calls_run_twice(patch: pytest.MonkeyPatch) -> None:
 def joining_inherit(patch: pytest.MonkeyPatch) -> None:
     """A room of a silent pod goes to one that is only about to be a backup."""
 
-    def lose(self: service.Rooms, silent: set[Any]) -> list[str]:
+    def lose(self: service.Rooms, silent: set[Any], *more: Any, **and_more: Any) -> list[str]:
         for id in self._placements.rooms_of(silent):
             row = self._found(id)
             if row["holder"] in silent and (heirs := [pod for pod in row["joining"] if pod not in silent]):
-                self._change(id, row, {"backups": [*heirs, *row["backups"]], "joining": []})
-        return original(self, silent)
+                changed = {"backups": [*heirs, *row["backups"]], "joining": [], "version": row["version"] + 1}
+                self._placements.put(id, changed)
+        return original(self, silent, *more, **and_more)
 
     original = service.Rooms._lose
     patch.setattr(service.Rooms, "_lose", lose)
@@ -190,7 +191,8 @@ def versions_unchecked(patch: pytest.MonkeyPatch) -> None:
         row = self._held_by(origin, id)
         if pod not in row["backups"]:
             joining = [other for other in row["joining"] if other != pod]
-            self._change(id, row, {"backups": [*row["backups"], pod], "joining": joining})
+            changed = {"backups": [*row["backups"], pod], "joining": joining, "version": row["version"] + 1}
+            self._placements.put(id, changed)
 
     patch.setattr(service.Rooms, "caught_up", caught_up)
 
@@ -198,7 +200,7 @@ def versions_unchecked(patch: pytest.MonkeyPatch) -> None:
 def epochs_come_again(patch: pytest.MonkeyPatch) -> None:
     """A room that is made again begins with the first epoch again."""
 
-    def delete(self: service.Rooms, id: str, row: Fields) -> None:
+    def delete(self: service.Rooms, id: str, *more: Any) -> None:
         self._placements.delete(id)
 
     patch.setattr(service.Rooms, "_delete", delete)
@@ -232,7 +234,7 @@ MUTANTS = (
     Mutant("answers are not replicated", Family.kills, answers_not_replicated, _MOVES),
     Mutant("letters are taken twice", Family.walks, letters_taken_twice, ("people",)),
     Mutant("letters are forgotten", Family.walks, letters_forgotten, ("people", "calls")),
-    Mutant("letters to the dead", Family.ends, letters_to_the_dead, ("people",)),
+    Mutant("letters to the dead", Family.ends, letters_to_the_dead, ("people", "over")),
     Mutant("calls run twice", Family.master, calls_run_twice, ("calls",)),
     Mutant("the joining inherit", Family.placer, joining_inherit),
     Mutant("versions are not checked", Family.master, versions_unchecked),
