@@ -20,8 +20,8 @@ from gamecluster.services import outbox, placements, rooms
 from .run import Failed, run
 from .schedule import Family, Kind, plan
 
-SEEDS_OF_A_FAMILY = 12
-FRESH_SECONDS = 12.0
+SEEDS_OF_A_FAMILY = 10
+FRESH_SECONDS = 7.0
 FRESH_SEEDS = 300
 """At most so many on each CPU that there is, and so much of its time."""
 KEPT = (
