@@ -108,19 +108,11 @@ async def cpu_of(nodes: Nodes, seconds: float) -> float:
 # --- who plays
 
 
-class Watcher(Player):
-    """Moves a piece; notes where it was when."""
-
-    def joined_by(self, moment: float) -> bool:
-        """Whether it has had to go elsewhere since."""
-        return any(float(line.split()[0]) > moment for line in self.refusals)
-
-
 @asynccontextmanager
-async def players_in(nodes: Nodes, rooms: Sequence[str], pace: float) -> AsyncIterator[list[Watcher]]:
+async def players_in(nodes: Nodes, rooms: Sequence[str], pace: float) -> AsyncIterator[list[Player]]:
     urls = nodes.urls()
     players = [
-        Watcher(
+        Player(
             f"watcher-{number}",
             urls,
             random.Random(room).randrange(NODES),

@@ -11,7 +11,7 @@ from .game import Board, Piece
 
 class Match(Room):
     rooms = "match-*"
-    leave_after_seconds = 0.0
+    leave_after_seconds = 5.0
     empty_seconds = 3600.0
 
     pieces: Table[Piece]
