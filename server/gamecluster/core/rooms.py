@@ -94,6 +94,8 @@ class Rooms:
         self.requests: Iterator[int] = count(1)
         self.placements: dict[str, Placement] = {}
         """Of all rooms of the cluster, as far as this pod knows."""
+        self.keeps = 0
+        """Copies for the GameState that are under way."""
         self._kinds = kinds
         self._random = randomness
         self._members = members
@@ -293,7 +295,10 @@ class Rooms:
         self._call("rooms", verb, args, lambda ok, response: None)
 
     def keep(self, room: Room, epoch: int, then: Callable[[bool], None]) -> None:
+        self.keeps += 1
+
         def answered(ok: bool, response: Fields) -> None:
+            self.keeps -= 1
             reason = response.get("reason")
             if reason == "too large":
                 self._out.append(do.Say(Level.warning, f"no copy of room {room.id} is kept: {response.get('detail')}"))

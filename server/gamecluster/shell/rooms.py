@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,8 @@ from ..services.placements import TABLE
 from ..services.rooms import KEPT, placement_of
 from ..services.tenure import Tenure
 from .resume import missed
+
+KEEP_SECONDS = 2.0
 
 
 class RoomKinds:
@@ -146,7 +149,7 @@ class RoomHost:
             case PeerSaid(peer, InRoom() as message):
                 self.decide(SaidInRoom(peer, message))
                 return True
-            case Ticked() | LinkUp() | LinkDown() | DrainRequested():
+            case Ticked() | LinkUp() | LinkDown():
                 self.decide(event)
         return False
 
@@ -196,6 +199,14 @@ class RoomHost:
         if kind is None:
             return None
         return {"kind": kind, "pods": self._members.candidates(self._pod.time()), "copies": self._kinds.copies(kind)}
+
+    async def keep(self) -> None:
+        """This pod is about to go: what is to be kept of its rooms is, while somebody leads. Within two seconds."""
+        self.decide(DrainRequested())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KEEP_SECONDS):
+                while self.machine.keeps:  # noqa: ASYNC110 (what is looked at is no event)
+                    await asyncio.sleep(0.01)
 
     def state(self, room: str) -> RoomState:
         return RoomState(room, self.machine, self._kinds)

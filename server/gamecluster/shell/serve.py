@@ -285,6 +285,7 @@ class _Parts:
 
     async def _drain(self, stop: Stop) -> None:
         log.info("going (%s): handing over", stop.reason)
+        await self._driver.rooms.keep()
         self._driver.dispatch(DrainRequested())
         turning_away = asyncio.ensure_future(self._turn_away())
         waits = [asyncio.ensure_future(each) for each in (self._gone(), stop.hurried.wait())]
