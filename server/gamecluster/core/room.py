@@ -379,7 +379,8 @@ class Room:
             if peer in placement.backups or peer in placement.joining or peer in self._watchers:
                 self._send(peer, Follow(placement.epoch))
         elif promise is not None and promise.leader == peer:
-            self._watch(anew=True)
+            self._replication.synced_epoch = 0
+            self._watch()
             for number, pending in self._forwarding.sent_to(promise.epoch) if self._forwarding is not None else ():
                 self._send(peer, Forward(promise.epoch, number, pending.body))
 
@@ -388,6 +389,8 @@ class Room:
         self._watchers.discard(peer)
         self._early.pop(peer, None)
         self._checked_for_gone = False
+        if self._promise is not None and self._promise.leader == peer:
+            self._replication.synced_epoch = 0  # it may stop sending, also what nobody here waits for at the moment
         if self.is_holder and self.placement is not None and peer in self.placement.backups:
             self._silent_since.setdefault(peer, self._host.now)
 
@@ -433,12 +436,12 @@ class Room:
         """This pod's copy follows the holder, or is the holder's."""
         return self._promise is not None and self._replication.synced_epoch == self._promise.epoch
 
-    def _watch(self, anew: bool = False) -> None:
-        """Has the holder send what this pod wants, and says that it keeps that. ``anew``: it may have stopped to."""
+    def _watch(self) -> None:
+        """Has the holder send what this pod wants, and says that it keeps that."""
         promise, placement = self._promise, self.placement
         if promise is None or placement is None or promise.leader == self._host.me:
             return
-        if self._wants_copy and (anew or not self._is_synced):
+        if self._wants_copy and not self._is_synced:
             self._send(promise.leader, Watch(True))
         elif self._is_synced and self._is_joining:
             self._told = placement.version

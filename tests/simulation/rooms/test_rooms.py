@@ -26,6 +26,7 @@ FRESH_SEEDS = 300
 """At most so many on each CPU that there is, and so much of its time."""
 KEPT = (
     (10265, Family.ends),  # a late acknowledgement reached a room that had moved on
+    (51593, Family.partitions),  # a copy that nobody used was not told that its holder had forgotten it
 )
 """Seeds that once found something."""
 RULES = (
