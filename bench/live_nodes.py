@@ -81,6 +81,9 @@ class Nodes:
                 continue
         return {}
 
+    def are_empty(self) -> bool:
+        return not any(place["players"] for place in self.rooms().values())
+
     def are_whole(self, count: int) -> bool:
         """All nodes are ready, and all rooms have a backup."""
         places = self.rooms()

@@ -210,6 +210,7 @@ async def measure(running: Running, options: argparse.Namespace) -> list[str]:
     await idle(nodes, rooms)
     before = {room: place["epoch"] for room, place in nodes.rooms().items()}
     await play(nodes, options)
+    await until(nodes.are_empty, "who has played has left")
     await hand_over(nodes, rooms, options)
     await kill(nodes, rooms)
     after = {room: place["epoch"] for room, place in nodes.rooms().items()}
