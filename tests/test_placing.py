@@ -308,6 +308,22 @@ def test_whatever_comes_and_goes_there_is_peace_soon(drawn: Fields) -> None:
         assert cluster.rooms.keys() <= holders.keys()
 
 
+def test_a_pod_that_comes_gets_of_each_kind_of_rooms_its_share() -> None:
+    """Were the dearest moved first, those that are played in would gather where a pod began last."""
+    cluster = Cluster()
+    cluster.live = PODS[:3]
+    cluster.open(300, cluster.live)
+    cluster.players = {f"Duel-{n}": 10 for n in range(60)}
+    cluster.settle()
+    for n in range(3):
+        cluster.live = [pod for pod in cluster.live if pod != PODS[n]]
+        cluster.settle()
+        cluster.live = [*cluster.live, PODS[n + 3]]
+        cluster.settle()
+    played = Counter(cluster.rooms[room].holder for room in cluster.players)
+    assert all(played[pod] in range(12, 29) for pod in cluster.live), played
+
+
 def test_ten_thousand_rooms_at_rest_cost_next_to_nothing() -> None:
     cluster = Cluster()
     cluster.live = PODS[:3]

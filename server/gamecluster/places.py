@@ -21,7 +21,7 @@ from enum import IntEnum
 
 from .core.messages import Incarnation, Placement
 
-ROOM_COST = 0.125
+ROOM_COST = 10
 """What a room costs its holder, in players."""
 
 Pods = frozenset[Incarnation]

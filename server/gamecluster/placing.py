@@ -276,20 +276,30 @@ class _Candidates:
     def __init__(self, places: Places, shunned: Collection[tuple[Incarnation, Incarnation]]) -> None:
         self._places, self._shunned = places, shunned
         self._lists: dict[tuple[Incarnation, Incarnation, bool], list[tuple[float, str]]] = {}
+        self._sums: dict[tuple[Incarnation, Incarnation, bool], float] = {}
+        self._ahead: dict[tuple[Incarnation, Incarnation, bool], float] = {}  # of the mean, with what was taken
         self._taken: set[str] = set()
 
     def take(self, holder: Incarnation, to: Incarnation, is_backup: bool, gap: float, least_gain: float) -> str | None:
-        """The greatest that leaves ``holder`` no less than ``to``; or the least that makes the greater of both that much smaller."""
+        """One that leaves ``holder`` no less than ``to``; or the least that makes the greater of both that much smaller.
+
+        The greatest, or one of no more than the mean: so that what goes is a mixture of what there is.
+        """
         key = holder, to, is_backup
         if key not in self._lists:
-            self._lists[key] = self._list(*key)
+            self._lists[key], self._ahead[key] = self._list(*key), 0.0
+            self._sums[key] = sum(cost for cost, _ in self._lists[key])
         found = self._lists[key]
         while found:
-            at = bisect_right(found, gap / 2, key=lambda each: each[0]) - 1
+            mean = self._sums[key] / len(found)
+            most = min(gap / 2, mean) if self._ahead[key] > 0 else gap / 2
+            at = bisect_right(found, most, key=lambda each: each[0]) - 1
             if at < 0 and gap - found[0][0] < least_gain:
                 return None
-            _, room = found.pop(max(0, at))
+            cost, room = found.pop(max(0, at))
+            self._sums[key] -= cost
             if room not in self._taken:
+                self._ahead[key] += cost - mean
                 self._taken.add(room)
                 return room
         return None
