@@ -7,7 +7,8 @@ moment on at which it knows the row, it acknowledges nothing of the former holde
 | this pod is          | event                                      | what follows                                                     |
 | -------------------- | ------------------------------------------ | ---------------------------------------------------------------- |
 | anything             | placed here, at a new epoch                | holder: the rules load the state, Follow to the copies           |
-| wants a copy         | Follow of that epoch's holder, or a higher | follower: its promise                                            |
+| wants a copy         | Follow of the holder that its row names    | follower: its promise                                            |
+| anything             | Follow or Append of another                | refused, or passed over until the row is here                    |
 | joining, and follows |                                            | Watch with the row's version: it keeps its copy                  |
 | holder               | placed elsewhere                           | what came in vain is bounced; follower, or no copy               |
 | holder               | a backup does not answer, or has no link   | call drop; it is waited for until the row says otherwise         |
