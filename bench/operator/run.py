@@ -108,7 +108,7 @@ class Bench:
         )
         _row(
             "",
-            f"{cpu / seconds:.2f} of a core for {looks:.0f} looks, {asked:.0f} answers of pods, {renewed:.0f} renewed Leases a second",
+            f"{cpu / seconds:.2f} of a core for {looks:.1f} looks, {asked:.1f} answers of pods, {renewed:.1f} renewed Leases a second",
         )
         self._cost(operator)
         return len(writes)
