@@ -207,13 +207,20 @@ def epochs_come_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def links_not_made_good(patch: pytest.MonkeyPatch) -> None:
-    """Who follows a room does not ask for more of it when its link was replaced."""
+    """Who follows a room takes its copy for good, though the link to the holder was lost, and does not ask for more of it."""
 
-    def watch(self: Room, anew: bool = False) -> None:
-        original(self)
+    def link_up(self: Room, peer: Any) -> None:
+        if self.is_holder or self._promise is None or self._promise.leader != peer:
+            up(self, peer)
 
-    original = Room._watch
-    patch.setattr(Room, "_watch", watch)
+    def link_down(self: Room, peer: Any) -> None:
+        synced = self._replication.synced_epoch
+        down(self, peer)
+        self._replication.synced_epoch = synced
+
+    up, down = Room.link_up, Room.link_down
+    patch.setattr(Room, "link_up", link_up)
+    patch.setattr(Room, "link_down", link_down)
 
 
 _MOVES = ("exactly once", "I5")
