@@ -177,6 +177,7 @@ class Room:
         self._frozen_until = -inf
         self._moves_at = -inf
         self._asked_at = -inf
+        self._end_at = -inf
         self._empty_since: float | None = None
         self._keep_at: float | None = None
         self._ticked_at = host.now
@@ -279,7 +280,7 @@ class Room:
         replication.lead(placement.epoch)
         self._seen, self._seen_epoch = {}, placement.epoch
         self._watchers, self._keeping, self._early = set(self._early), self._early, {}
-        self._silent_since, self._posts = {}, {}
+        self._silent_since, self._posts, self._end_at = {}, {}, -inf
         self._frozen_until, self._empty_since, self._keep_at, self._checked_for_gone = -inf, None, None, False
         if self.log.last == START and (kept := host.kept(self.id)) is not None:
             self.log.install(Position(placement.epoch, 0), _leapt(kept))
@@ -626,6 +627,7 @@ class Room:
             self._deliver(committed)
             self._note_empty()
             self._note_change()
+            self._end_if_over()
         self._is_committing = False
 
     def _committable(self) -> list[Entry]:
@@ -665,7 +667,7 @@ class Room:
     def _invite_all(self) -> None:
         placement = self.placement
         assert placement is not None
-        for peer in (*placement.backups, *placement.joining, *self._watchers):
+        for peer in (*placement.backups, *placement.joining, *sorted(self._watchers)):
             if not self._replication.has_promised(peer) and self._host.is_linked(peer):
                 self._send(peer, Follow(placement.epoch))
 
@@ -679,12 +681,20 @@ class Room:
             if is_kept and self._replication.is_caught_up(peer):
                 self._adding[peer] = placement.version
                 self._host.call("caught_up", {**where, "pod": peer})
-        for peer in self._waited_for:
+        for peer in sorted(self._waited_for):
             if self._has_lost(peer):
                 self._host.call("drop", {**where, "pod": peer})
         if placement.to is not None:
             self._move(placement.to, where)
-        if self._is_over and OUT not in self.log.tables and self.log.committed == self.log.last:
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        """At a moment at which all is committed: those who ask in vain may leave few of these."""
+        now, placement = self._host.now, self.placement
+        if not self._is_over or placement is None or now < self._end_at:
+            return
+        if OUT not in self.log.tables and self.log.committed == self.log.last:
+            self._end_at = now + AGAIN_SECONDS
             self._host.call("end", {"id": self.id, "epoch": placement.epoch})
 
     def _has_lost(self, peer: Incarnation) -> bool:

@@ -177,7 +177,7 @@ class Rooms:
                 if (then := self._calls.pop(request, None)) is not None:
                     then(ok, response)
             case happened.DrainRequested():  # the leader sees to it that the rooms go elsewhere, if there is a pod
-                for id in self._held & self._rooms.keys():
+                for id in sorted(self._held & self._rooms.keys()):
                     self._touch(id).keep()
         self._settle()
         return self._out
@@ -357,7 +357,7 @@ class Rooms:
         def then(ok: bool, response: Fields) -> None:
             if ok:
                 self._tenure.confirmed(asked_at)
-                for id in self._held & self._busy.keys():
+                for id in sorted(self._held & self._busy.keys()):
                     self._touch(id).signed()
 
         self._call("rooms", "hold", {}, then)
