@@ -96,7 +96,7 @@ class Pod:
     def __init__(self, cluster: Cluster, name: str, copies: int) -> None:
         self.me = incarnation(name, "uid", 1)
         self._cluster = cluster
-        self.rooms = Rooms(self.me, Kinds(copies), random.Random(name), self, Tenure(), 0.0)
+        self.rooms = Rooms(self.me, Kinds(copies), random.Random(name), self, Tenure(), 0.0, suspect_after=0.5)
         self.is_alive = True
         self.cpu = 0.0
         self.answers: dict[int, do.Answer] = {}
@@ -105,7 +105,7 @@ class Pod:
         self._decoder = msgspec.msgpack.Decoder(Message)
         self._encoder = msgspec.msgpack.Encoder()
 
-    def candidates(self, now: float) -> list[Incarnation]:
+    def staying(self, now: float) -> list[Incarnation]:
         return [pod.me for pod in self._cluster.pods if pod.is_alive]
 
     def gone_for(self, peer: Incarnation, now: float) -> float:

@@ -15,7 +15,7 @@ from .cluster import ORIGIN, RuleCluster
 from .core.messages import Broadcast, Fields, Op, Tables
 from .game import Game, Outcome, Rejected, Runtime
 from .interest import seen
-from .room import Room, make_room
+from .room import Room, class_for, make_room
 from .services import Services
 from .services.outbox import OUT
 from .singleton import Singleton
@@ -202,7 +202,7 @@ class World:
     def open(self, id: str, players: Sequence[str] = ()) -> PlayedRoom:
         """Makes the room, unless it is there. ``players``: those whom it is for; nobody: everybody."""
         if id not in self.rooms:
-            found = next((each for each in self._classes if each.matches(id)), None)
+            found = class_for(self._classes, id)
             if found is None:
                 raise Rejected("unknown room", room=id)
             self._seed += 1
@@ -211,7 +211,8 @@ class World:
 
     def join(self, id: str, player: str) -> Fields:
         """Makes the room first, if it is one that is made on demand."""
-        if id not in self.rooms and not any(each.matches(id) and each.on_demand for each in self._classes):
+        found = class_for(self._classes, id)
+        if id not in self.rooms and not (found and found.on_demand):
             raise Rejected("unknown room", room=id)
         return self.open(id).join(player)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from .checks import DefinitionError, text
@@ -109,6 +109,11 @@ class Room(Game):
     @property
     def _topic(self) -> str:
         return topic_of(self.room)
+
+
+def class_for(classes: Iterable[type[Room]], room: str) -> type[Room] | None:
+    """The first that is for this id."""
+    return next((found for found in classes if found.matches(room)), None)
 
 
 def make_room(

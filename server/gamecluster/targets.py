@@ -15,7 +15,7 @@ from typing import TypeVar
 from .channel import Channel
 from .errors import ConfigurationError
 from .game import Game
-from .room import Room
+from .room import Room, class_for
 from .singleton import Singleton
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Targets:
 
     def room_class(self, room: str) -> type[Room] | None:
         """The one for this id."""
-        return next((found for found in self.rooms if found.matches(room)), None)
+        return class_for(self.rooms, room)
 
 
 def load(targets: Sequence[str]) -> Targets:

@@ -53,6 +53,7 @@ class ScriptedNode:
 
     me = incarnation("arena-0", "uid", 1)
     log = Log()
+    suspect_after = 0.7
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -199,6 +200,10 @@ async def test_who_looks_is_shown_what_the_node_shows() -> None:
     assert stage.driver.view() == VIEW
     assert stage.driver.position() == Position(1, 2)
     assert stage.driver.visible_tables() == {"totals": {"p1": {"value": 3}}}
+
+
+async def test_rooms_suspect_a_pod_when_the_node_does() -> None:
+    assert Stage().driver.rooms.machine.suspect_after == ScriptedNode.suspect_after
 
 
 async def test_an_event_from_within_an_effect_waits_for_its_turn() -> None:

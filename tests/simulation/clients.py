@@ -35,9 +35,6 @@ class Cluster(Protocol):
 
     def tell(self, pod: Incarnation, event: Event) -> None: ...
 
-    def tell_in_order(self, client: Client, event: Event) -> None:
-        """Hands the client's pod an event after all that the client has asked it before."""
-
     def played(self, stay: str, response: Fields) -> None:
         """A move of that stay was answered so."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
-from gamecluster.core.events import PlayerLeft
+from gamecluster.core.events import Event, PlayerLeft
 from gamecluster.core.messages import Fields, Incarnation
 
 from .clients import Client, Cluster
@@ -23,6 +24,13 @@ class Gone:
     connection: int
 
 
+class House(Cluster, Protocol):
+    """What one needs of the world who leaves and comes back."""
+
+    def tell_in_order(self, client: Client, event: Event) -> None:
+        """Hands the client's pod an event after all that the client has asked it before."""
+
+
 class Guest(Client):
     """``leaves``: how likely it goes after a move that was answered; ``grace``: of the game, in seconds.
 
@@ -31,7 +39,7 @@ class Guest(Client):
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: House,
         random: Random,
         player: str,
         counted: bool,
@@ -42,6 +50,7 @@ class Guest(Client):
         reuses: bool,
     ) -> None:
         super().__init__(cluster, random, player, counted, window, think)
+        self._house = cluster
         self.gone: Gone | None = None
         self._leaves = leaves
         self._grace = grace
@@ -69,7 +78,7 @@ class Guest(Client):
             return
         wanted = self._grace > 5.0 or self._random.random() < 0.6
         pod, connection, stay = self.pod, self.connection, self._stay
-        self._cluster.tell_in_order(self, PlayerLeft(connection, self.player, wanted))
+        self._house.tell_in_order(self, PlayerLeft(connection, self.player, wanted))
         life = self._leave_behind()
         if wanted and stay is not None:
             self.gone = Gone(stay, pod, connection)

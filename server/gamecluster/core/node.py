@@ -197,6 +197,11 @@ class Node:
         """Peers that are linked and not suspected."""
         return [peer for peer in self._members.linked() if not self._members.suspected(peer, now)]
 
+    @property
+    def suspect_after(self) -> float:
+        """Seconds of silence."""
+        return self._config.suspect_after
+
     def gone_for(self, peer: Incarnation, now: float) -> float:
         """Seconds since it was last heard."""
         return self._members.gone_for(peer, now)

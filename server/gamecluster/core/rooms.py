@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -57,8 +56,8 @@ class Members(Protocol):
         """Seconds since it was last heard."""
         ...
 
-    def candidates(self, now: float) -> list[Incarnation]:
-        """Pods that are heard, and stay; this one first, if it does."""
+    def staying(self, now: float) -> list[Incarnation]:
+        """Pods that are heard and are not about to go; this one first, if it stays."""
         ...
 
 
@@ -67,11 +66,6 @@ class Tenure(Protocol):
 
     def confirmed(self, asked_at: float) -> None: ...
     def is_good(self, now: float) -> bool: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoomsConfig:
-    suspect_after: float = 0.5
 
 
 class Rooms:
@@ -83,14 +77,14 @@ class Rooms:
         members: Members,
         tenure: Tenure,
         now: float,
-        config: RoomsConfig = RoomsConfig(),
+        suspect_after: float,
         kept: Callable[[str], Tables | None] = lambda room: None,
     ) -> None:
-        """``kept``: what the GameState has of a room, as far as this pod knows."""
+        """``suspect_after``: in seconds, as the node's. ``kept``: what the GameState has of a room, as far as this pod knows."""
         self.me = me
         self.kept = kept
         self.now = now
-        self.suspect_after = config.suspect_after
+        self.suspect_after = suspect_after
         self.requests: Iterator[int] = count(1)
         self.placements: dict[str, Placement] = {}
         """Of all rooms of the cluster, as far as this pod knows."""
@@ -262,9 +256,13 @@ class Rooms:
             room.refuse_all({"reason": "no such room"})
         elif self._kinds.on_demand(kind):
             self._opening[id] = self.now + OPEN_AGAIN_SECONDS
-            pods = self._members.candidates(self.now) or [self.me]
-            args = {"id": id, "kind": kind, "pods": pods, "copies": self._kinds.copies(kind)}
+            args = {"id": id, **self.how_to_open(kind, self.now)}
             self._call("rooms", "open", args, lambda ok, response: self._opened(id, ok, response))
+
+    def how_to_open(self, kind: str, now: float) -> Fields:
+        """What ``rooms.open`` is to be told besides the id: ``{"kind", "pods", "copies"}``."""
+        pods = self._members.staying(now) or [self.me]
+        return {"kind": kind, "pods": pods, "copies": self._kinds.copies(kind)}
 
     def _opened(self, id: str, ok: bool, response: Fields) -> None:
         if not ok and response.get("reason") not in ("no leader", "unknown") and id in self._rooms:

@@ -135,6 +135,9 @@ class StateMachine(Protocol):
 
     def url_of(self, pod: Incarnation) -> str | None: ...
 
+    @property
+    def suspect_after(self) -> float: ...
+
     def gone_for(self, peer: Incarnation, now: float) -> float: ...
 
 

@@ -28,7 +28,7 @@ from ..core.events import (
 )
 from ..core.messages import Fields, Incarnation, InRoom, Op, Placement, Position, Tables
 from ..core.rooms import Rooms
-from ..room import Room, RoomServices, make_room
+from ..room import Room, RoomServices, class_for, make_room
 from ..rules import Rejected
 from ..runtime import RoomRuntime
 from ..services.placements import TABLE
@@ -81,13 +81,16 @@ class RoomKinds:
         return {name: {} for name in found._tables} if found is not None else {}
 
     def _class_for(self, room: str) -> type[Room] | None:
-        return next((found for found in self._classes if found.matches(room)), None)
+        return class_for(self._classes, room)
 
 
 class Node(Protocol):
     """``core.node.Node``."""
 
     me: Incarnation
+
+    @property
+    def suspect_after(self) -> float: ...
 
     def gone_for(self, peer: Incarnation, now: float) -> float: ...
 
@@ -96,8 +99,6 @@ class Node(Protocol):
 
 class Pod(Protocol):
     """``driver.Driver``."""
-
-    def dispatch(self, event: Event) -> None: ...
 
     def carry_out(self, effects: Iterable[Effect]) -> None: ...
 
@@ -114,29 +115,16 @@ class Pod(Protocol):
     def time(self) -> float: ...
 
 
-class Members:
-    """Fulfils ``core.rooms.Members``."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def gone_for(self, peer: Incarnation, now: float) -> float:
-        return self._node.gone_for(peer, now)
-
-    def candidates(self, now: float) -> list[Incarnation]:
-        return self._node.staying(now)
-
-
 class RoomHost:
     """Runs ``core.rooms.Rooms`` beside the node: events go in, effects are carried out."""
 
     def __init__(self, node: Node, kinds: RoomKinds, pod: Pod) -> None:
         self._kinds, self._pod = kinds, pod
-        self._members = Members(node)
         self._events: deque[RoomEvent] = deque()
         self._is_handling = False
-        randomness = random.SystemRandom()
-        self.machine = Rooms(node.me, kinds, randomness, self._members, Tenure(), pod.time(), kept=self._kept)
+        self.machine = Rooms(
+            node.me, kinds, random.SystemRandom(), node, Tenure(), pod.time(), node.suspect_after, kept=self._kept
+        )
 
     def takes(self, event: Event) -> bool:
         """Has the rooms decide on what is theirs; what they share with the node is still to be given to that."""
@@ -196,9 +184,7 @@ class RoomHost:
     def how_to_open(self, room: str) -> Fields | None:
         """``{"kind", "pods", "copies"}``; None: no class is for this id."""
         kind = self._kinds.kind_of(room)
-        if kind is None:
-            return None
-        return {"kind": kind, "pods": self._members.candidates(self._pod.time()), "copies": self._kinds.copies(kind)}
+        return self.machine.how_to_open(kind, self._pod.time()) if kind is not None else None
 
     async def keep(self) -> None:
         """This pod is about to go: what is to be kept of its rooms is, while somebody leads. Within two seconds."""

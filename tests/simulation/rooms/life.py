@@ -19,7 +19,7 @@ class Peers:
         self._me: tuple[Incarnation, ...] = (me,)
         self._membership = membership
 
-    def candidates(self, now: float) -> list[Incarnation]:
+    def staying(self, now: float) -> list[Incarnation]:
         peers = [peer for peer in self._membership.linked() if not self._membership.suspected(peer, now)]
         draining = self._membership.draining()
         return [peer for peer in (*self._me, *peers) if peer not in draining]

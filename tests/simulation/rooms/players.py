@@ -42,9 +42,6 @@ class Door:
     def tell(self, pod: Incarnation, event: Any) -> None:
         self._world.tell(pod, self._room, event)
 
-    def tell_in_order(self, client: Client, event: Any) -> None:
-        raise NotImplementedError
-
     def played(self, stay: str, response: Fields) -> None:
         """Stays are of no interest here."""
 

@@ -19,7 +19,7 @@ from gamecluster.core.effects import RoomEffect
 from gamecluster.core.events import Event, LinkDown, LinkUp, PeerSaid, RoomEvent, SaidInRoom
 from gamecluster.core.messages import Ack, Append, Fields, Hello, Incarnation, InRoom, Install, Promised, incarnation
 from gamecluster.core.replication import Log
-from gamecluster.core.rooms import Rooms, RoomsConfig
+from gamecluster.core.rooms import Rooms
 from gamecluster.services.tenure import Tenure
 
 from ..clients import Answered, Client
@@ -94,8 +94,8 @@ class World:
         random, plan = self.random, self.plan
         life = Life(me, name, random.uniform(0, 1e6), random.uniform(0.98, 1.02), plan.suspect_after)
         now = life.clock(self.now)
-        config = RoomsConfig(suspect_after=plan.suspect_after)
-        life.rooms = Rooms(me, self.kinds, Random(f"{plan.seed}/{me}"), life.members, Tenure(), now, config)
+        own = Random(f"{plan.seed}/{me}")
+        life.rooms = Rooms(me, self.kinds, own, life.members, Tenure(), now, plan.suspect_after)
         self.lives[me] = life
         self.transcript.note(self.now, f"{me} starts")
         self.network.add(me)
